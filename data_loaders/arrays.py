@@ -1,0 +1,148 @@
+"""Samples that are arrays already: npz, a folder of npy, parquet, csv, or a Hugging Face set."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_loaders.base import LoaderSpec, label_from_value, row_id, taken, with_unique_ids
+from data_loaders.errors import DataError
+from data_loaders.rows import (
+    FileRowsSpec,
+    HuggingFaceRowsSpec,
+    Row,
+    column,
+    rows_from_spec,
+    rows_source,
+)
+from data_loaders.types import Array, Sample
+
+
+class _ColumnsSpec(LoaderSpec):
+    inputs: dict[str, str | tuple[str, ...]] = Field(
+        min_length=1, description="Model input name: array or column name, or several columns."
+    )
+    dtype: Literal["float32", "float16", "float64", "int64", "int32", "uint8", "bool"] | None = (
+        Field(default=None, description="Convert the inputs to this type; as stored if absent.")
+    )
+    label: str | None = Field(default=None, description="Array or column of the labels.")
+    id: str | None = Field(default=None, description="Array or column of unique ids.")
+    slices: tuple[str, ...] = Field(default=(), description="Columns to slice results by.")
+
+
+class ArraysSpec(_ColumnsSpec):
+    """An npz (first axis = samples), a folder of npy files, a parquet or a csv file."""
+
+    kind: Literal["arrays"] = "arrays"
+    path: Path = Field(description="The file, or the folder of npy files named as the arrays.")
+
+
+class HuggingFaceSpec(_ColumnsSpec):
+    """A Hugging Face data set whose columns are numeric already."""
+
+    kind: Literal["huggingface"] = "huggingface"
+    rows: HuggingFaceRowsSpec = Field(description="The data set.")
+
+
+class Columns:
+    """Samples of rows whose columns hold numbers or lists of numbers."""
+
+    def __init__(self, spec: ArraysSpec | HuggingFaceSpec) -> None:
+        self.spec = spec
+        self.class_names = spec.classes
+        self._rows = (
+            spec.rows if isinstance(spec, HuggingFaceSpec) else FileRowsSpec(path=spec.path)
+        )
+        self.source = rows_source(self._rows)
+
+    def __iter__(self) -> Iterator[Sample]:
+        rows = taken(enumerate(rows_from_spec(self._rows)), self.spec)
+        yield from with_unique_ids((self._sample(i, row) for i, row in rows), self.source)
+
+    def _sample(self, index: int, row: Row) -> Sample:
+        spec, where = self.spec, f"{self.source}, row {index}"
+        label = column(row, spec.label, where) if spec.label else None
+        return Sample(
+            id=str(column(row, spec.id, where)) if spec.id else row_id(index),
+            inputs={name: self._array(row, names, where) for name, names in spec.inputs.items()},
+            label=label_from_value(label, spec.classes, where),
+            metadata={name: str(column(row, name, where)) for name in spec.slices},
+        )
+
+    def _array(self, row: Row, names: str | tuple[str, ...], where: str) -> Array:
+        values = (
+            column(row, names, where)
+            if isinstance(names, str)
+            else [column(row, name, where) for name in names]
+        )
+        dtype = np.dtype(self.spec.dtype or np.float32)
+        try:
+            return np.asarray(values, dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise DataError(where, f"column {names} is not numeric", got=repr(values)) from error
+
+
+class Arrays:
+    """Samples of an npz or of a folder of npy files, which are mapped, not read whole."""
+
+    def __init__(self, spec: ArraysSpec) -> None:
+        self.spec = spec
+        self.source = str(spec.path)
+        self.class_names = spec.classes
+
+    def __iter__(self) -> Iterator[Sample]:
+        arrays = self._open()
+        yield from with_unique_ids(
+            (self._sample(arrays, i) for i in taken(range(self._length(arrays)), self.spec)),
+            self.source,
+        )
+
+    def _sample(self, arrays: Mapping[str, Array], index: int) -> Sample:
+        spec = self.spec
+        label = arrays[spec.label][index] if spec.label else None
+        where = f"{self.source}, row {index}"
+        return Sample(
+            id=str(arrays[spec.id][index]) if spec.id else row_id(index),
+            inputs={k: self._input(arrays[str(v)][index]) for k, v in spec.inputs.items()},
+            label=label_from_value(
+                label.item() if label is not None and label.ndim == 0 else label,
+                spec.classes,
+                where,
+            ),
+            metadata={name: str(arrays[name][index]) for name in spec.slices},
+        )
+
+    def _input(self, value: Array) -> Array:
+        return np.array(value, dtype=self.spec.dtype)
+
+    def _open(self) -> dict[str, Array]:
+        spec = self.spec
+        names = [*spec.inputs.values(), spec.label, spec.id, *spec.slices]
+        wanted = [str(name) for name in names if name is not None]
+        try:
+            if spec.path.is_dir():
+                return {n: np.load(spec.path / f"{n}.npy", mmap_mode="r") for n in wanted}
+            if spec.path.suffix == ".npy":
+                only = np.load(spec.path, mmap_mode="r", allow_pickle=False)
+                return dict.fromkeys(wanted, only)
+            with np.load(spec.path, allow_pickle=False) as archive:
+                missing = sorted(set(wanted) - set(archive.files))
+                if missing:
+                    raise DataError(
+                        self.source,
+                        f"has no array {missing[0]!r}",
+                        expected=f"one of {', '.join(archive.files)}",
+                    )
+                return {name: archive[name] for name in wanted}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                self.source, f"cannot be read: {error}", fix="Save plain arrays, not objects."
+            ) from error
+
+    def _length(self, arrays: Mapping[str, Array]) -> int:
+        lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+        if len(set(lengths.values())) != 1:
+            raise DataError(self.source, "its arrays differ in length", got=str(lengths))
+        return next(iter(lengths.values()))

@@ -1,0 +1,100 @@
+"""What every loader's Spec has in common, and how it turns raw values into samples."""
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_loaders.errors import DataError
+from data_loaders.types import Label, Sample
+
+T = TypeVar("T")
+
+
+class LoaderSpec(BaseModel):
+    """The part of a loader's config that does not depend on where samples come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int | None = Field(
+        default=None, ge=1, description="How many samples to take; all of them if absent."
+    )
+    skip: int = Field(default=0, ge=0, description="How many samples to pass over first.")
+    classes: tuple[str, ...] | None = Field(
+        default=None, description="Class names in the order of the model's outputs."
+    )
+
+
+def taken(items: Iterable[T], spec: LoaderSpec) -> Iterator[T]:
+    """The items that `skip` and `samples` leave."""
+    stop = None if spec.samples is None else spec.skip + spec.samples
+    return itertools.islice(iter(items), spec.skip, stop)
+
+
+def with_unique_ids(samples: Iterable[Sample], where: str) -> Iterator[Sample]:
+    """Pass samples on, refusing an id seen before."""
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(
+                where, "two samples have the same id", got=repr(sample.id), fix="Make ids unique."
+            )
+        seen.add(sample.id)
+        yield sample
+
+
+def row_id(index: int) -> str:
+    """The id of a sample that has none of its own."""
+    return f"row-{index:06d}"
+
+
+def label_from_value(value: Any, classes: tuple[str, ...] | None, where: str) -> Label | None:
+    """A label as the analysis wants it: class names become their index.
+
+    Raises:
+        DataError: if a name is none of the classes, or there are no classes to look it up in.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if classes is None:
+            raise DataError(
+                where, "the label is text", got=repr(value), fix="List the class names in classes."
+            )
+        if value not in classes:
+            raise DataError(
+                where, "the label is none of the classes", got=repr(value), expected=str(classes)
+            )
+        return classes.index(value)
+    if isinstance(value, bool | int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value)
+    return np.asarray(value)
+
+
+def resolve_entry(entry: str) -> Callable[..., Any]:
+    """The function that `module:function` names; modules of the current directory are found.
+
+    Raises:
+        DataError: if there is no such module or function.
+    """
+    module_name, _, name = entry.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise DataError(
+            entry, f"cannot be imported: {error}", expected="module:function"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise DataError(entry, f"module {module_name} has no function {name!r}")
+    return function  # type: ignore[no-any-return]

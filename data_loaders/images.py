@@ -1,0 +1,102 @@
+"""Folders of labelled images."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
+
+from data_loaders.base import LoaderSpec, taken
+from data_loaders.errors import DataError
+from data_loaders.types import Array, Preview, Sample
+
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_THUMBNAIL_PIXELS = 160
+
+
+class ImagesSpec(LoaderSpec):
+    """A folder with one sub-folder a class; a flat folder is unlabelled."""
+
+    kind: Literal["images"] = "images"
+    path: Path = Field(description="The folder.")
+    input_name: str = Field(description="The model input that takes the image.")
+    height: int = Field(ge=1, description="Height the model wants, in pixels.")
+    width: int = Field(ge=1, description="Width the model wants, in pixels.")
+    resize: Literal["stretch", "fit_pad", "center_crop"] = Field(
+        default="stretch", description="Keep the ratio by padding or cropping, or do not."
+    )
+    channels: Literal["rgb", "bgr", "gray"] = Field(default="rgb", description="Channel order.")
+    layout: Literal["chw", "hwc"] = Field(default="chw", description="Axis order of a sample.")
+    mean: tuple[float, ...] = Field(default=(0.0,), description="Subtracted, for values in 0…1.")
+    std: tuple[float, ...] = Field(default=(1.0,), description="Divided by, after the mean.")
+
+
+class Images:
+    """The samples of an ImagesSpec: float32 (channels, height, width), or as layout says."""
+
+    def __init__(self, spec: ImagesSpec) -> None:
+        self.spec = spec
+        self.source = str(spec.path)
+        if not spec.path.is_dir():
+            raise DataError(self.source, "there is no such folder")
+        folders = tuple(sorted(p.name for p in spec.path.iterdir() if p.is_dir()))
+        self.class_names = spec.classes or (folders or None)
+
+    def __iter__(self) -> Iterator[Sample]:
+        files = (p for p in sorted(self.spec.path.rglob("*")) if p.suffix.lower() in _SUFFIXES)
+        for path in taken(files, self.spec):
+            yield self._sample(path)
+
+    def _sample(self, path: Path) -> Sample:
+        relative = path.relative_to(self.spec.path)
+        label = relative.parts[0] if len(relative.parts) > 1 else None
+        if label is not None and label not in (self.class_names or ()):
+            raise DataError(str(path), "its folder is none of the classes", got=repr(label))
+        image = self._resized(_read(path))
+        return Sample(
+            id=relative.as_posix(),
+            inputs={self.spec.input_name: self._array(image)},
+            label=(self.class_names or ()).index(label) if label is not None else None,
+            preview=Preview(png=thumbnail_from_image(image)),
+        )
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        size = (self.spec.width, self.spec.height)
+        match self.spec.resize:
+            case "stretch":
+                return image.resize(size, Image.Resampling.BILINEAR)
+            case "fit_pad":
+                return ImageOps.pad(image, size, Image.Resampling.BILINEAR)
+            case "center_crop":
+                return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+
+    def _array(self, image: Image.Image) -> Array:
+        mode = "L" if self.spec.channels == "gray" else "RGB"
+        pixels = np.asarray(image.convert(mode), dtype=np.float32) / np.float32(255)
+        pixels = np.atleast_3d(pixels)
+        if self.spec.channels == "bgr":
+            pixels = pixels[:, :, ::-1]
+        mean, std = (np.asarray(v, dtype=np.float32) for v in (self.spec.mean, self.spec.std))
+        scaled = (pixels - mean) / std
+        ordered = scaled.transpose(2, 0, 1) if self.spec.layout == "chw" else scaled
+        return np.ascontiguousarray(ordered, dtype=np.float32)
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(str(path), f"is no image, or a damaged one: {error}") from error
+
+
+def thumbnail_from_image(image: Image.Image) -> bytes:
+    """A PNG at most 160 pixels wide or high."""
+    small = image.convert("RGB")
+    small.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

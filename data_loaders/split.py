@@ -1,0 +1,111 @@
+"""What is in a split, and the refusal of content that two splits share."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_loaders.errors import DataError
+from data_loaders.types import DataSet, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over a split found; 32 bytes and the id a sample are all that it keeps.
+
+    Attributes:
+        samples: number of samples.
+        labelled: of these, with a label.
+        ids: id by content digest.
+        sha256: over the sorted ids and digests, hex.
+        dtypes: dtype name by input.
+        shapes: by input, for each axis of a sample: (minimum, median, maximum).
+        label_counts: number of samples by integer label.
+    """
+
+    samples: int
+    labelled: int
+    ids: Mapping[bytes, str]
+    sha256: str
+    dtypes: Mapping[str, str]
+    shapes: Mapping[str, tuple[tuple[int, int, int], ...]]
+    label_counts: Mapping[int, int]
+
+
+def scan(data_set: DataSet, where: str) -> Scan:
+    """Read a split once.
+
+    Raises:
+        DataError: if it is empty, an input holds NaN or infinity, or samples differ in their
+            inputs' names, dtypes or ranks.
+    """
+    ids: dict[bytes, str] = {}
+    lines: list[bytes] = []
+    labels: Counter[int] = Counter()
+    labelled = 0
+    sizes: dict[str, list[tuple[int, ...]]] = {}
+    dtypes: dict[str, str] = {}
+    for sample in data_set:
+        _check(sample, dtypes, where)
+        digest = sample.digest()
+        ids.setdefault(digest, sample.id)
+        lines.append(sample.id.encode() + b"\0" + digest)
+        labelled += sample.label is not None
+        if isinstance(sample.label, int):
+            labels[sample.label] += 1
+        for name, array in sample.inputs.items():
+            sizes.setdefault(name, []).append(array.shape)
+    if not lines:
+        raise DataError(where, "holds no samples", expected="at least one")
+    return Scan(
+        samples=len(lines),
+        labelled=labelled,
+        ids=ids,
+        sha256=hashlib.sha256(b"\n".join(sorted(lines))).hexdigest(),
+        dtypes=dtypes,
+        shapes={name: _axis_ranges(shapes) for name, shapes in sizes.items()},
+        label_counts=dict(sorted(labels.items())),
+    )
+
+
+def _check(sample: Sample, dtypes: dict[str, str], where: str) -> None:
+    found = {name: array.dtype.name for name, array in sample.inputs.items()}
+    if not dtypes:
+        dtypes.update(found)
+    if found != dtypes:
+        raise DataError(
+            f"{where}, sample {sample.id}",
+            "differs from the first sample in its inputs",
+            got=str(found),
+            expected=str(dtypes),
+        )
+    for name, array in sample.inputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"{where}, sample {sample.id}", f"input {name} holds NaN or infinity")
+
+
+def _axis_ranges(shapes: list[tuple[int, ...]]) -> tuple[tuple[int, int, int], ...]:
+    if len({len(shape) for shape in shapes}) != 1:
+        raise DataError("data", "samples differ in rank", got=str(sorted(set(shapes))[:3]))
+    table = np.array(shapes, dtype=np.int64).reshape(len(shapes), -1)
+    return tuple((int(axis.min()), int(np.median(axis)), int(axis.max())) for axis in table.T)
+
+
+def refuse_overlap(calibration: Scan, validation: Scan) -> None:
+    """Refuse content that is in both splits: its errors would look smaller than they are.
+
+    Raises:
+        DataError: naming up to three pairs of ids.
+    """
+    shared = [digest for digest in calibration.ids if digest in validation.ids]
+    if shared:
+        pairs = [f"{calibration.ids[d]} = {validation.ids[d]}" for d in shared[:3]]
+        raise DataError(
+            "data",
+            f"{len(shared)} samples are in both the calibration and the validation split",
+            got=", ".join(pairs),
+            expected="splits that share no content",
+            fix="Take the samples from different parts of the data.",
+        )

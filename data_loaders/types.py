@@ -1,0 +1,81 @@
+"""The values that every loader yields and that nothing downstream has to convert."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Label: TypeAlias = int | float | Array
+Metadata: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a person needs to recognise a sample: its text, or a small PNG of it."""
+
+    text: str | None = None
+    png: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One example, without a batch axis.
+
+    Attributes:
+        id: stable across runs and orders; unique within a data set.
+        inputs: array by model input name, e.g. `input_ids` of shape (length,).
+        label: class index (int), regression target (float), or target array; None if unlabelled.
+        metadata: values to slice by, e.g. {"source": "forum"}.
+        preview: what to show of it in a report; None if there is nothing to show.
+    """
+
+    id: str
+    inputs: Mapping[str, Array]
+    label: Label | None = None
+    metadata: Metadata = field(default_factory=dict)
+    preview: Preview | None = None
+
+    def digest(self) -> bytes:
+        """SHA-256 over the inputs' names, dtypes, shapes and bytes: equal content, equal digest."""
+        sha = hashlib.sha256()
+        for name in sorted(self.inputs):
+            array = np.ascontiguousarray(self.inputs[name])
+            sha.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+            sha.update(array.tobytes())
+        return sha.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples stacked along a new first axis, padded to a common shape.
+
+    Attributes:
+        samples: the samples, in the order of the batch axis.
+        inputs: array by model input name, first axis = batch.
+        real: bool (batch, length): True where a position holds data and False where it is
+            padding; None when nothing was padded.
+    """
+
+    samples: tuple[Sample, ...]
+    inputs: Mapping[str, Array]
+    real: NDArray[np.bool_] | None = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The samples' ids, in the order of the batch axis."""
+        return tuple(sample.id for sample in self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+class DataSet(Protocol):
+    """A source of samples that can be read more than once and always in the same order."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield every sample, one at a time: nothing is held that grows with their number."""
+        ...

@@ -1,0 +1,74 @@
+"""Batches lose nothing, add nothing, and splits do not overlap."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_loaders import DataError, Sample, batches, refuse_overlap, scan, stack
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=40)
+
+
+def samples_of(sizes):
+    return [
+        Sample(id=f"s{i}", inputs={"ids": np.full(size, i + 1, dtype=np.int64)}, label=i)
+        for i, size in enumerate(sizes)
+    ]
+
+
+@given(lengths, st.integers(1, 8))
+def test_every_sample_is_in_one_batch_and_only_padding_is_added(sizes, batch_size):
+    samples = samples_of(sizes)
+    seen = []
+    for batch in batches(samples, batch_size, pad_values={"ids": -1}):
+        assert len(batch) <= batch_size
+        seen += batch.ids
+        for row, (sample, array) in enumerate(zip(batch.samples, batch.inputs["ids"], strict=True)):
+            own = sample.inputs["ids"]
+            assert (array[: own.size] == own).all()
+            assert (array[own.size :] == -1).all()
+            if batch.real is None:
+                assert array.size == own.size
+            else:
+                assert batch.real[row].sum() == own.size
+                assert batch.real[row, : own.size].all()
+    assert sorted(seen) == sorted(sample.id for sample in samples)
+
+
+def test_samples_of_one_shape_keep_their_order():
+    ids = [i for batch in batches(samples_of([4] * 9), 2) for i in batch.ids]
+    assert ids == [f"s{i}" for i in range(9)]
+
+
+def test_images_of_one_shape_are_stacked_without_a_mask():
+    samples = [Sample(id=str(i), inputs={"x": np.zeros((3, 2, 2))}) for i in range(2)]
+    batch = stack(samples, {})
+    assert batch.inputs["x"].shape == (2, 3, 2, 2)
+    assert batch.real is None
+
+
+def test_samples_with_different_dtypes_are_refused_by_id():
+    mixed = [Sample("a", {"x": np.zeros(2, np.float32)}), Sample("b", {"x": np.zeros(2)})]
+    with pytest.raises(DataError, match="sample b"):
+        stack(mixed, {})
+
+
+def test_a_scan_counts_and_does_not_depend_on_order():
+    samples = samples_of([3, 5, 4])
+    found = scan(samples, "data")
+    assert (found.samples, found.labelled) == (3, 3)
+    assert found.shapes == {"ids": ((3, 4, 5),)}
+    assert found.sha256 == scan(samples[::-1], "data").sha256
+    assert found.sha256 != scan(samples[:2], "data").sha256
+
+
+def test_an_empty_split_nan_and_shared_content_are_refused():
+    with pytest.raises(DataError, match="holds no samples"):
+        scan([], "data.validation")
+    bad = [Sample("s9", {"x": np.array([1.0, np.nan])})]
+    with pytest.raises(DataError, match=r"s9.*x holds NaN"):
+        scan(bad, "data")
+    one, other = samples_of([3, 4]), samples_of([3, 5])
+    with pytest.raises(DataError, match="s0 = s0"):
+        refuse_overlap(scan(one, "a"), scan(other, "b"))
