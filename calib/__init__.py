@@ -1,0 +1,1 @@
+"""INT8 calibration and accuracy validation for TensorRT."""

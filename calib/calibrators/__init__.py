@@ -1,0 +1,63 @@
+"""INT8 calibration on plain numpy arrays.
+
+>>> import numpy as np
+>>> from calib.calibrators import EntropySpec, MinMaxSpec, statistics_from_array
+>>> x = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+>>> statistics = statistics_from_array("x", x)
+>>> EntropySpec().amax(statistics) <= MinMaxSpec().amax(statistics) == np.abs(x).max()
+True
+"""
+
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from calib.calibrators.entropy import EntropySpec
+from calib.calibrators.histogram import (
+    StatisticsAccumulator,
+    TensorStatistics,
+    clipped_pct,
+    statistics_from_array,
+)
+from calib.calibrators.minmax import MinMaxSpec
+from calib.calibrators.percentile import PercentileSpec
+
+SAFE_AMAX = 1.0
+"""The threshold of a tensor that was zero everywhere: any scale is exact for it."""
+
+
+class Calibrator(Protocol):
+    """A clipping threshold from a tensor's statistics."""
+
+    @property
+    def name(self) -> str:
+        """The calibrator's name in candidates and reports."""
+        ...
+
+    def amax(self, statistics: TensorStatistics) -> float:
+        """The threshold, in the tensor's own unit, > 0 unless every value was zero."""
+        ...
+
+
+CalibratorSpec = Annotated[EntropySpec | MinMaxSpec | PercentileSpec, Field(discriminator="kind")]
+
+
+def amax_from_statistics(calibrator: Calibrator, statistics: TensorStatistics) -> float:
+    """The threshold to quantize with; SAFE_AMAX for a tensor that was zero everywhere."""
+    amax = calibrator.amax(statistics)
+    return amax if amax > 0 else SAFE_AMAX
+
+
+__all__ = [
+    "SAFE_AMAX",
+    "Calibrator",
+    "CalibratorSpec",
+    "EntropySpec",
+    "MinMaxSpec",
+    "PercentileSpec",
+    "StatisticsAccumulator",
+    "TensorStatistics",
+    "amax_from_statistics",
+    "clipped_pct",
+    "statistics_from_array",
+]

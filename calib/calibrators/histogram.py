@@ -1,0 +1,169 @@
+"""Statistics of |x| that no order, batch size or shard changes.
+
+A histogram's range is a power of two, its bins are integers, and the range grows by adding bins in
+pairs. Both steps are exact, and where it ends depends only on the largest value seen, so the same
+activations give the same bytes whoever counted them, and merging is exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.calibrators.kernels import BAD_VALUE, count_values
+from calib.errors import DataError
+from data_loaders.types import Array
+
+BINS = 4096
+"""Twice 2048: the maximum may lie just above half the range, and 2048 bins must cover [0, amax]."""
+
+MIN_EXPONENT = -100
+"""The range never gets smaller than [0, 2**-100]: its bin width is still a normal float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorStatistics:
+    """What one pass found out about one tensor.
+
+    Attributes:
+        name: the tensor.
+        counts: int64 (BINS,): values with |x| in [k, k+1)·2**exponent/BINS; zeros in bin 0; a value
+            of exactly 2**exponent does not occur, the range is always above the maximum.
+        exponent: the range is [0, 2**exponent).
+        minimum: smallest value, signed; +inf if nothing was seen.
+        maximum: largest value, signed; -inf if nothing was seen.
+        count: number of values.
+        zeros: number of values that are exactly zero.
+    """
+
+    name: str
+    counts: NDArray[np.int64]
+    exponent: int
+    minimum: float
+    maximum: float
+    count: int
+    zeros: int
+
+    @property
+    def amax(self) -> float:
+        """Largest |x| seen, exactly; 0 if nothing was seen."""
+        return max(abs(self.minimum), abs(self.maximum)) if self.count else 0.0
+
+    @property
+    def bin_width(self) -> float:
+        """Width of one bin, a power of two."""
+        return float(np.ldexp(1.0, self.exponent) / BINS)
+
+    @property
+    def bins_used(self) -> int:
+        """Number of bins up to and including the one that holds amax."""
+        return int(self.amax / self.bin_width) + 1
+
+    def merge(self, other: "TensorStatistics") -> "TensorStatistics":
+        """The statistics of both sets of values together: exact, associative, commutative.
+
+        Raises:
+            ValueError: if the two are of different tensors.
+        """
+        if self.name != other.name:
+            raise ValueError(f"cannot merge statistics of {self.name!r} and {other.name!r}")
+        exponent = max(self.exponent, other.exponent)
+        return TensorStatistics(
+            name=self.name,
+            counts=_widened(self, exponent) + _widened(other, exponent),
+            exponent=exponent,
+            minimum=min(self.minimum, other.minimum),
+            maximum=max(self.maximum, other.maximum),
+            count=self.count + other.count,
+            zeros=self.zeros + other.zeros,
+        )
+
+
+class StatisticsAccumulator:
+    """Counts a tensor's values batch by batch. Not safe for two threads at once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._counts = np.zeros(BINS, dtype=np.int64)
+        self._exponent = MIN_EXPONENT
+        self._minimum = np.inf
+        self._maximum = -np.inf
+        self._count = 0
+        self._zeros = 0
+
+    def add(self, array: Array, real: NDArray[np.bool_] | None = None) -> None:
+        """Count the values of one array.
+
+        Args:
+            array: floating point, any shape; float64 is rounded to float32 first.
+            real: bool, a prefix of the array's shape: only positions that are True are counted.
+
+        Raises:
+            DataError: if a counted value is NaN or infinite; `got` is its flat index in `array`,
+                or in the kept positions if a mask was given. Nothing of the array is counted then.
+        """
+        kept = array if real is None else array[real]
+        values = np.ascontiguousarray(kept, dtype=np.float32).ravel()
+        if values.size == 0:
+            return
+        fresh = np.zeros(BINS, dtype=np.int64)
+        low, high, zeros, exponent, bad = count_values(values, fresh, MIN_EXPONENT)
+        if bad != BAD_VALUE:
+            raise DataError(
+                f"tensor {self._name}",
+                "holds a value that is not finite",
+                got=f"{values[bad]} at flat index {bad}",
+                fix="Run the FP32 model on this sample alone: its own output is broken.",
+            )
+        merged = self.freeze().merge(
+            TensorStatistics(
+                self._name, fresh, int(exponent), float(low), float(high), values.size, int(zeros)
+            )
+        )
+        self._counts, self._exponent = merged.counts, merged.exponent
+        self._minimum, self._maximum = merged.minimum, merged.maximum
+        self._count, self._zeros = merged.count, merged.zeros
+
+    def freeze(self) -> TensorStatistics:
+        """What has been counted so far; later additions do not change it."""
+        return TensorStatistics(
+            name=self._name,
+            counts=self._counts.copy(),
+            exponent=self._exponent,
+            minimum=self._minimum,
+            maximum=self._maximum,
+            count=self._count,
+            zeros=self._zeros,
+        )
+
+
+def statistics_from_array(name: str, array: Array) -> TensorStatistics:
+    """The statistics of one array; see `StatisticsAccumulator.add`."""
+    accumulator = StatisticsAccumulator(name)
+    accumulator.add(array)
+    return accumulator.freeze()
+
+
+def clipped_pct(statistics: TensorStatistics, amax: float) -> float:
+    """Share of the values beyond a threshold, in %, to the resolution of a bin.
+
+    A bin that the threshold cuts is counted as kept, so 0 means that none is surely clipped.
+    """
+    if statistics.count == 0:
+        return 0.0
+    first = int(np.ceil(amax / statistics.bin_width))
+    return float(statistics.counts[first:].sum() / statistics.count * 100)
+
+
+def _widened(statistics: TensorStatistics, exponent: int) -> NDArray[np.int64]:
+    """The counts on a range of 2**exponent: neighbours added in groups of 2**(difference)."""
+    doublings = exponent - statistics.exponent
+    if doublings == 0:
+        return statistics.counts
+    counts = np.zeros(BINS, dtype=np.int64)
+    if doublings >= BINS.bit_length() - 1:
+        counts[0] = statistics.counts.sum()
+    else:
+        group = 1 << doublings
+        counts[: BINS // group] = statistics.counts.reshape(-1, group).sum(axis=1)
+    return counts

@@ -1,0 +1,163 @@
+"""Thresholds and histograms against slow, independent versions."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from calib.calibrators import (
+    SAFE_AMAX,
+    EntropySpec,
+    MinMaxSpec,
+    PercentileSpec,
+    StatisticsAccumulator,
+    amax_from_statistics,
+    clipped_pct,
+    statistics_from_array,
+)
+from calib.calibrators.histogram import BINS
+from calib.calibrators.statistics_file import load_statistics, save_statistics
+from calib.errors import DataError, StoreError
+
+values = hnp.arrays(
+    np.float32, st.integers(0, 200), elements=st.floats(-(2.0**60), 2.0**60, width=32)
+)
+
+
+def same(a, b):
+    return (a.counts == b.counts).all() and (
+        a.exponent,
+        a.minimum,
+        a.maximum,
+        a.count,
+        a.zeros,
+    ) == (b.exponent, b.minimum, b.maximum, b.count, b.zeros)
+
+
+@given(values)
+@settings(deadline=None)
+def test_the_histogram_equals_numpys(x):
+    found = statistics_from_array("x", x)
+    expected, _ = np.histogram(
+        np.abs(x).astype(np.float64), bins=BINS, range=(0, 2.0**found.exponent)
+    )
+    assert (found.counts == expected).all()
+    assert found.count == x.size
+    assert found.zeros == (x == 0).sum()
+    assert found.amax == (np.abs(x).max() if x.size else 0.0)
+
+
+@given(st.lists(values, min_size=1, max_size=5), st.randoms())
+@settings(deadline=None)
+def test_no_order_or_grouping_changes_a_bit(parts, random):
+    whole = statistics_from_array("x", np.concatenate(parts))
+    shuffled = list(parts)
+    random.shuffle(shuffled)
+    counter = StatisticsAccumulator("x")
+    for part in shuffled:
+        counter.add(part)
+    merged = statistics_from_array("x", shuffled[0])
+    for part in shuffled[1:]:
+        merged = statistics_from_array("x", part).merge(merged)
+    assert same(counter.freeze(), whole)
+    assert same(merged, whole)
+
+
+def test_a_mask_leaves_padded_positions_out():
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    real = np.array([[True, True, False], [True, False, False]])
+    counter = StatisticsAccumulator("x")
+    counter.add(x, real)
+    assert same(counter.freeze(), statistics_from_array("x", x[real]))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_refused_by_tensor_and_nothing_is_counted(bad):
+    counter = StatisticsAccumulator("layer.3")
+    counter.add(np.ones(3, dtype=np.float32))
+    with pytest.raises(DataError, match=r"layer\.3"):
+        counter.add(np.array([1, bad, 2], dtype=np.float32))
+    assert counter.freeze().count == 3
+
+
+def slow_entropy(statistics, levels=128):
+    """The published search, written for clarity: scipy's KL divergence for each candidate."""
+    counts = statistics.counts[: statistics.bins_used].astype(np.float64)
+    counts[0] = counts[1]
+    best, least = None, np.inf
+    for kept in range(levels, counts.size + 1):
+        p = counts[:kept].copy()
+        q = np.zeros(kept)
+        edges = [level * kept // levels for level in range(levels + 1)]
+        p[-1] += counts[kept:].sum()
+        for start, stop in itertools.pairwise(edges):
+            occupied = p[start:stop] > 0
+            if occupied.any():
+                q[start:stop][occupied] = counts[start:stop].sum() / occupied.sum()
+        with np.errstate(all="ignore"):
+            divergence = stats.entropy(p, q) if q.sum() else np.inf
+        if divergence <= least:
+            best, least = kept, divergence
+    return min((best + 0.5) * statistics.bin_width, statistics.amax)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_entropy_equals_the_slow_search(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.laplace(size=20_000).astype(np.float32)
+    if seed % 2:
+        x = np.maximum(x, 0)
+    # A small range keeps the slow version quick: 2048 bins and a bit are used.
+    x = np.append(x, np.float32(2 ** np.ceil(np.log2(np.abs(x).max())) * 0.55))
+    found = statistics_from_array("x", x)
+    assert EntropySpec().amax(found) == pytest.approx(slow_entropy(found), rel=1e-9)
+
+
+def test_entropy_clips_rare_outliers_and_minmax_does_not():
+    rng = np.random.default_rng(0)
+    x = np.append(rng.normal(size=200_000), rng.uniform(30, 40, size=10)).astype(np.float32)
+    found = statistics_from_array("x", x)
+    assert EntropySpec().amax(found) < 6
+    assert MinMaxSpec().amax(found) == np.abs(x).max()
+
+
+@pytest.mark.parametrize("share", [60.0, 99.0, 99.9, 100.0])
+def test_percentile_keeps_at_least_its_share_and_is_within_a_bin_of_numpys(share):
+    x = np.random.default_rng(1).normal(size=50_000).astype(np.float32)
+    found = statistics_from_array("x", x)
+    amax = PercentileSpec(percentile=share).amax(found)
+    assert (np.abs(x) <= amax).mean() * 100 >= share
+    exact = np.percentile(np.abs(x), share, method="inverted_cdf")
+    assert abs(amax - exact) <= found.bin_width
+    assert clipped_pct(found, amax) <= 100 - share + 1e-9
+
+
+@pytest.mark.parametrize("spec", [EntropySpec(), MinMaxSpec(), PercentileSpec()])
+def test_a_tensor_of_zeros_gets_the_safe_threshold(spec):
+    found = statistics_from_array("x", np.zeros(100, dtype=np.float32))
+    assert amax_from_statistics(spec, found) == SAFE_AMAX
+
+
+def test_statistics_survive_the_file(tmp_path):
+    saved = {
+        name: statistics_from_array(name, np.random.default_rng(i).normal(size=99))
+        for i, name in enumerate(("b:0", "a"))
+    }
+    path = tmp_path / "statistics.npz"
+    save_statistics(path, saved, {"model": "abc"})
+    loaded, made_from = load_statistics(path)
+    assert made_from == {"model": "abc"}
+    assert all(same(loaded[name], saved[name]) for name in saved)
+
+
+def test_a_damaged_statistics_file_is_refused(tmp_path):
+    path = tmp_path / "statistics.npz"
+    path.write_bytes(b"PK garbage")
+    with pytest.raises(StoreError, match="no calibration statistics"):
+        load_statistics(path)
+    with pytest.raises(StoreError):
+        load_statistics(tmp_path / "none.npz")
