@@ -1,0 +1,212 @@
+"""Reading a model, and refusing what cannot be calibrated."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, version_converter
+from onnx_ir.passes import common
+
+from calib.errors import ModelError
+from calib.graph.fold import fold_weight_layouts
+from calib.graph.refuse import refuse_uncalibratable, warnings_of
+from calib.results import ModelRecord, TensorSpec
+
+MIN_OPSET = 13
+"""Per-channel DequantizeLinear exists from here on."""
+
+Graph = ir.Model
+"""A model in memory; other packages hand it on without looking inside."""
+
+_UPGRADED_OPSET = 17
+_CHUNK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An FP32 model that can be calibrated.
+
+    Attributes:
+        path: the file, as it was given; the FP32 reference engine runs this very file.
+        graph: the same model in memory, normalised: constants are initializers, every node has a
+            name, identities are gone, shapes are inferred. Tensor names are those of the file.
+        record: what a report says about it.
+    """
+
+    path: Path
+    graph: ir.Model
+    record: ModelRecord
+
+
+def load_model(path: Path) -> Model:
+    """Read, check and normalise an ONNX file.
+
+    Raises:
+        ModelError: if there is no such file, it is no ONNX file or truncated, its external data is
+            missing or short, or it cannot be calibrated (see `refuse_uncalibratable`).
+    """
+    proto = _read_proto(path)
+    _check(path)
+    upgraded = _opset(proto) < MIN_OPSET
+    model = ir.from_proto(_upgrade(path)) if upgraded else ir.load(path)
+    graph = _normalised(model)
+    refuse_uncalibratable(graph, path)
+    warnings = warnings_of(graph)
+    if upgraded:
+        warnings += (
+            f"opset {_opset(proto)} was raised to {_UPGRADED_OPSET}: per-channel scales need 13",
+        )
+    return Model(path, graph, _record(path, proto, graph, warnings))
+
+
+def model_sha256(path: Path) -> str:
+    """SHA-256 (hex) over the file and its external data files, these in the order of their names.
+
+    Raises:
+        ModelError: if one of them cannot be read.
+    """
+    sha = hashlib.sha256()
+    try:
+        for part in [path, *_external_files(path, _read_proto(path))]:
+            with part.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    sha.update(chunk)
+    except OSError as error:
+        raise ModelError(str(path), f"external data cannot be read: {error}") from error
+    return sha.hexdigest()
+
+
+def _read_proto(path: Path) -> onnx.ModelProto:
+    """The file's protobuf without its external data."""
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise ModelError(
+            str(path), "there is no such model file", fix="Check model.path in the config."
+        ) from error
+    except (DecodeError, OSError, ValueError) as error:
+        raise _no_onnx(path, error) from error
+    if not proto.graph.node or not proto.ir_version:
+        raise _no_onnx(path, ValueError("it has no graph"))
+    return proto
+
+
+def _no_onnx(path: Path, error: Exception) -> ModelError:
+    size = path.stat().st_size if path.is_file() else 0
+    return ModelError(
+        str(path),
+        "is no ONNX model, or only a part of one",
+        got=f"{size} bytes; {error}",
+        fix="Export or copy the model again.",
+    )
+
+
+def _check(path: Path) -> None:
+    for part in _external_files(path, _read_proto(path)):
+        if not part.is_file():
+            raise ModelError(
+                str(path),
+                "its external data file is missing",
+                expected=str(part),
+                fix="Keep the data file beside the model, under the name the model gives it.",
+            )
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(str(path), f"the ONNX checker refuses it: {reason}") from error
+
+
+def _external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
+    tensors = external_data_helper._get_all_tensors(proto)  # noqa: SLF001 - no public way
+    names = {
+        external_data_helper.ExternalDataInfo(tensor).location
+        for tensor in tensors
+        if external_data_helper.uses_external_data(tensor)
+    }
+    return [path.parent / name for name in sorted(names)]
+
+
+def _opset(proto: onnx.ModelProto) -> int:
+    return next((i.version for i in proto.opset_import if i.domain in ("", "ai.onnx")), 0)
+
+
+def _upgrade(path: Path) -> onnx.ModelProto:
+    try:
+        upgraded = version_converter.convert_version(onnx.load(path), _UPGRADED_OPSET)
+    except Exception as error:  # the converter raises plain RuntimeError and others
+        raise ModelError(
+            str(path),
+            f"its opset cannot be raised to {_UPGRADED_OPSET}: {error}",
+            fix=f"Export the model again with opset {_UPGRADED_OPSET} or newer.",
+        ) from error
+    return upgraded
+
+
+def _normalised(model: ir.Model) -> ir.Model:
+    # Shapes are inferred anew: an exporter's own can be wrong, and ours decide what is refused.
+    for rewrite in (
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.RemoveInitializersFromInputsPass(),
+        common.IdentityEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.TopologicalSortPass(),
+    ):
+        rewrite(model)
+    _name_nodes(model)
+    model = fold_weight_layouts(model)
+    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    return model
+
+
+def _name_nodes(model: ir.Model) -> None:
+    taken: Counter[str] = Counter()
+    for node in model.graph.all_nodes():
+        base = node.name or f"{node.op_type}_{node.outputs[0].name}"
+        taken[base] += 1
+        node.name = base if taken[base] == 1 else f"{base}_{taken[base]}"
+
+
+def _record(
+    path: Path, proto: onnx.ModelProto, model: ir.Model, warnings: tuple[str, ...]
+) -> ModelRecord:
+    files = [path, *_external_files(path, proto)]
+    return ModelRecord(
+        path=str(path),
+        sha256=model_sha256(path),
+        size_bytes=sum(part.stat().st_size for part in files),
+        opset=_opset(proto),
+        ir_version=proto.ir_version,
+        producer=f"{proto.producer_name} {proto.producer_version}".strip() or "unknown",
+        parameters=_parameters(model),
+        inputs=tuple(_tensor_specs(model.graph.inputs)),
+        outputs=tuple(_tensor_specs(model.graph.outputs)),
+        warnings=warnings,
+    )
+
+
+def _parameters(model: ir.Model) -> int:
+    return sum(
+        math.prod(value.shape.numpy())
+        for value in model.graph.initializers.values()
+        if value.shape is not None and value.dtype is not None and value.dtype.is_floating_point()
+    )
+
+
+def _tensor_specs(values: Sequence[ir.Value]) -> Iterator[TensorSpec]:
+    for value in values:
+        dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(np.float32)
+        axes = () if value.shape is None else value.shape
+        yield TensorSpec(
+            name=str(value.name),
+            dtype=np.dtype(dtype).name,
+            shape=tuple(a if isinstance(a, int) else (a.value or "?") for a in axes),
+        )

@@ -1,0 +1,179 @@
+"""Explicit quantization: QuantizeLinear/DequantizeLinear pairs in the graph.
+
+Symmetric INT8 everywhere: zero point 0, scale = amax / 127, values rounded half to even and clipped
+to ±127 for weights. Activations have one scale a tensor, weights one an output channel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes import common
+
+from calib.graph.select import Selection, Site
+from calib.results import WeightRecord
+from data_loaders.types import Array
+
+INT8_MAX = 127
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedWeight:
+    """A weight in INT8.
+
+    Attributes:
+        values: int8, the weight's shape, in [-127, 127].
+        scales: float32 (channels,), > 0.
+    """
+
+    values: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+
+def scale_from_amax(amax: float) -> np.float32:
+    """float32 scale amax / 127, never below the smallest normal number.
+
+    Raises:
+        ValueError: if amax is not finite, or not above zero.
+    """
+    if not (np.isfinite(amax) and amax > 0):
+        raise ValueError(f"amax must be finite and positive, got {amax}")
+    return np.float32(max(amax / INT8_MAX, _SMALLEST_SCALE))
+
+
+def quantize_weight(weight: Array, axis: int) -> QuantizedWeight:
+    """Quantize by each channel's own largest |w|; a channel of zeros gets scale 1.
+
+    Args:
+        weight: float, any shape.
+        axis: the output-channel axis.
+    """
+    wide = np.asarray(weight, dtype=np.float64)
+    others = tuple(i for i in range(wide.ndim) if i != axis)
+    amax = np.abs(wide).max(axis=others)
+    scales = np.where(amax > 0, np.maximum(amax / INT8_MAX, _SMALLEST_SCALE), 1.0)
+    scales = scales.astype(np.float32)
+    steps = np.rint(wide / _along(scales.astype(np.float64), axis, wide.ndim))
+    return QuantizedWeight(np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8), scales)
+
+
+def dequantize_weight(quantized: QuantizedWeight, axis: int) -> NDArray[np.float64]:
+    """The float64 values that the INT8 weight stands for."""
+    scales = _along(quantized.scales.astype(np.float64), axis, quantized.values.ndim)
+    return np.asarray(quantized.values * scales, dtype=np.float64)
+
+
+def _along(scales: Array, axis: int, rank: int) -> Array:
+    return scales.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def insert_qdq(model: ir.Model, selection: Selection, amax: Mapping[str, float]) -> ir.Model:
+    """A copy of the model with its selected inputs quantized.
+
+    Each tensor gets one pair, shared by all nodes that read it in INT8. Weights are stored in INT8
+    behind a DequantizeLinear.
+
+    Args:
+        model: the FP32 model that the selection was made on.
+        selection: what to quantize.
+        amax: clipping threshold by activation tensor; every selected one must be there.
+
+    Raises:
+        KeyError: if a selected activation has no amax.
+        ValueError: if an amax is not finite and positive.
+    """
+    model = model.clone()
+    nodes = {str(node.name): node for node in model.graph}
+    pairs: dict[tuple[str, int | None], ir.Value] = {}
+    for site in (*selection.activations, *selection.weights):
+        key = (site.tensor, site.axis)
+        if key not in pairs:
+            value = nodes[site.node].inputs[site.index]
+            if value is None:
+                raise AssertionError("a selected input exists")
+            pairs[key] = (
+                _activation_pair(model, value, amax[site.tensor])
+                if site.axis is None
+                else _weight_dequantized(model, value, site)
+            )
+        nodes[site.node].replace_input_with(site.index, pairs[key])
+    common.TopologicalSortPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def _activation_pair(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
+    name = str(value.name)
+    scale = _constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
+    zero = _constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
+    quantized = _node(model, "QuantizeLinear", [value, scale, zero], name, ir.DataType.INT8)
+    quantized.shape = value.shape
+    result = _node(model, "DequantizeLinear", [quantized, scale, zero], name, ir.DataType.FLOAT)
+    result.shape = value.shape
+    return result
+
+
+def _weight_dequantized(model: ir.Model, value: ir.Value, site: Site) -> ir.Value:
+    if value.const_value is None or site.axis is None:
+        raise AssertionError("a selected weight is a constant")
+    name = f"{value.name}_axis{site.axis}"
+    weight = quantize_weight(value.const_value.numpy(), site.axis)
+    inputs = [
+        _constant(model, f"{name}_int8", weight.values),
+        _constant(model, f"{name}_scale", weight.scales),
+        _constant(model, f"{name}_zero_point", np.zeros(weight.scales.shape, dtype=np.int8)),
+    ]
+    axis = {"axis": site.axis}
+    result = _node(model, "DequantizeLinear", inputs, name, ir.DataType.FLOAT, axis)
+    result.shape = value.shape
+    return result
+
+
+def _node(
+    model: ir.Model,
+    op_type: str,
+    inputs: list[ir.Value],
+    base: str,
+    dtype: ir.DataType,
+    attributes: Mapping[str, int] | None = None,
+) -> ir.Value:
+    node = ir.node(op_type, inputs, dict(attributes or {}), name=f"{base}_{op_type}")
+    output = node.outputs[0]
+    output.name, output.dtype = f"{base}_{op_type}_output", dtype
+    model.graph.append(node)
+    return output
+
+
+def _constant(model: ir.Model, name: str, array: Array) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.val(name, tensor.dtype, ir.Shape(array.shape), const_value=tensor)
+    model.graph.register_initializer(value)
+    return value
+
+
+def weight_records(model: ir.Model, selection: Selection) -> tuple[WeightRecord, ...]:
+    """What quantization does to each selected weight."""
+    nodes = {str(node.name): node for node in model.graph}
+    return tuple(_weight_record(nodes[site.node], site) for site in selection.weights)
+
+
+def _weight_record(node: ir.Node, site: Site) -> WeightRecord:
+    value = node.inputs[site.index]
+    if value is None or value.const_value is None or site.axis is None:
+        raise AssertionError("a selected weight is a constant")
+    weight = value.const_value.numpy().astype(np.float64)
+    quantized = quantize_weight(weight, site.axis)
+    noise = float(np.square(weight - dequantize_weight(quantized, site.axis)).sum())
+    signal = float(np.square(weight).sum())
+    return WeightRecord(
+        tensor=site.tensor,
+        node=site.node,
+        op_type=site.op_type,
+        axis=site.axis,
+        channels=quantized.scales.size,
+        elements=weight.size,
+        sqnr_db=10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
+    )

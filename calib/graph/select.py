@@ -1,0 +1,263 @@
+"""Which tensors become INT8, and a reason for each float tensor that does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import onnx_ir as ir
+from pydantic import BaseModel, ConfigDict, Field
+
+from calib.errors import ModelError
+from calib.results import LeftAloneRecord
+
+WeightedOp = Literal["Conv", "ConvTranspose", "MatMul", "Gemm"]
+WEIGHTED_OPS: tuple[WeightedOp, ...] = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+_FLOAT_OPS = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add"]
+
+
+class SelectionSpec(BaseModel):
+    """Which tensors become INT8. The defaults are what TensorRT fuses best."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ops: tuple[WeightedOp, ...] = Field(
+        default=WEIGHTED_OPS, description="Operators whose inputs are quantized."
+    )
+    residual: Literal["convolution", "none", "all"] = Field(
+        default="convolution",
+        description="Residual Add: quantize the skip input behind a convolution only, never, or "
+        "everywhere. In a transformer it costs points of accuracy.",
+    )
+    min_channels: int = Field(
+        default=16, ge=1, description="MatMul and Gemm with a smaller K or N stay in float."
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), description="Node names to leave in float; * and ? match any text."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One input of one node that becomes INT8."""
+
+    node: str
+    op_type: str
+    index: int
+    tensor: str
+    axis: int | None
+    """Output-channel axis of a weight; None for an activation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is quantized and what is left alone, both in graph order."""
+
+    activations: tuple[Site, ...]
+    weights: tuple[Site, ...]
+    left_alone: tuple[LeftAloneRecord, ...]
+
+    @property
+    def activation_tensors(self) -> tuple[str, ...]:
+        """Names of the activations to calibrate, each once, in graph order."""
+        return tuple(dict.fromkeys(site.tensor for site in self.activations))
+
+    @property
+    def quantized_nodes(self) -> frozenset[str]:
+        """Names of the nodes that read INT8."""
+        return frozenset(site.node for site in (*self.activations, *self.weights))
+
+
+def select(model: ir.Model, spec: SelectionSpec) -> Selection:
+    """Choose the INT8 inputs of every node.
+
+    Both inputs of Conv, ConvTranspose, MatMul and Gemm, and the skip input of a residual Add as the
+    spec says. Never a bias, and never an output. A node is quantized whole or not at all.
+
+    Raises:
+        ModelError: if an exclude pattern matches no node, or nothing is left to quantize.
+    """
+    _refuse_useless_patterns(model, spec)
+    kept = {node.name: _why_float(node, spec) for node in model.graph}
+    sites = [site for node in model.graph if kept[node.name] is None for site in _sites(node)]
+    activations = tuple(site for site in sites if site.axis is None)
+    weights = tuple(site for site in sites if site.axis is not None)
+    if not sites:
+        raise ModelError(
+            "quantization", "leaves no tensor to quantize", fix="Relax ops, min_channels, exclude."
+        )
+    chosen = {site.tensor for site in sites}
+    left = tuple(_left_alone(model, chosen, kept))
+    return Selection(activations, weights, left)
+
+
+def _refuse_useless_patterns(model: ir.Model, spec: SelectionSpec) -> None:
+    names = [str(node.name) for node in model.graph]
+    for pattern in spec.exclude:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ModelError(
+                "quantization.exclude",
+                "matches no node of the model",
+                got=repr(pattern),
+                fix="See the node names in a report's layers.csv.",
+            )
+
+
+def _why_float(node: ir.Node, spec: SelectionSpec) -> str | None:
+    """The reason to keep a node in float; None to quantize it."""
+    if any(fnmatchcase(str(node.name), pattern) for pattern in spec.exclude):
+        return "excluded by the config"
+    if node.op_type == "Add" and node.domain in ("", "ai.onnx"):
+        return _why_float_add(node, spec)
+    if node.op_type not in spec.ops or node.domain not in ("", "ai.onnx"):
+        return f"{node.op_type} stays in high precision"
+    if any(v is None or v.dtype not in (None, ir.DataType.FLOAT) for v in node.inputs[:2]):
+        return f"{node.op_type} on a type other than float32"
+    if node.op_type in ("MatMul", "Gemm"):
+        small = [
+            size for size in _contraction(node) if size is not None and size < spec.min_channels
+        ]
+        if small:
+            return f"K or N is {min(small)}, below {spec.min_channels}: INT8 would not pay"
+    return None
+
+
+def _contraction(node: ir.Node) -> tuple[int | None, int | None]:
+    """(K, N) of a MatMul or Gemm, None where it is dynamic."""
+    right = node.inputs[1]
+    if right is None or right.shape is None or len(right.shape) < 2:
+        return None, None
+    k, n = (dim if isinstance(dim, int) else None for dim in list(right.shape)[-2:])
+    if node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0:
+        return n, k
+    return k, n
+
+
+def _why_float_add(node: ir.Node, spec: SelectionSpec) -> str | None:
+    if _skip_index(node) is None:
+        return "Add stays in high precision"
+    if spec.residual == "none":
+        return "residual path: quantization.residual is none"
+    if spec.residual == "convolution" and not any(_from_convolution(v) for v in node.inputs):
+        return "residual path of a transformer: its outlier channels lose points of accuracy"
+    return None
+
+
+def _skip_index(node: ir.Node) -> int | None:
+    """Which input of a residual Add is the skip; None if the Add is no residual one.
+
+    Residual: two computed tensors of one shape, and one of them leads back past the other's
+    branch. The branch comes from a weighted operator; where both do (a projected skip), the second
+    input counts as the skip.
+    """
+    first, second = node.inputs
+    if first is None or second is None or first is second:
+        return None
+    if first.const_value is not None or second.const_value is not None:
+        return None
+    if not _same_rank(first, second):
+        return None
+    branch = [_from_weighted(first), _from_weighted(second)]
+    if not any(branch):
+        return None
+    return 0 if not branch[0] else 1
+
+
+def _same_rank(first: ir.Value, second: ir.Value) -> bool:
+    if first.shape is None or second.shape is None or len(first.shape) != len(second.shape):
+        return False
+    pairs = zip(first.shape, second.shape, strict=True)
+    return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+
+
+def _from_weighted(value: ir.Value) -> bool:
+    producer = value.producer()
+    if producer is None:
+        return False
+    if producer.op_type == "Add" and any(
+        v is not None and v.const_value is not None for v in producer.inputs
+    ):
+        return any(v is not None and _from_weighted(v) for v in producer.inputs)
+    return producer.op_type in WEIGHTED_OPS
+
+
+def _from_convolution(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type in ("Conv", "ConvTranspose")
+
+
+def _sites(node: ir.Node) -> Iterator[Site]:
+    name = str(node.name)
+    if node.op_type == "Add":
+        index = _skip_index(node)
+        if index is not None:
+            yield Site(name, "Add", index, str(node.inputs[index].name), None)  # type: ignore[union-attr]
+        return
+    for index, value in enumerate(node.inputs[:2]):
+        if value is not None:
+            axis = _channel_axis(node, index) if value.const_value is not None else None
+            yield Site(name, node.op_type, index, str(value.name), axis)
+
+
+def _channel_axis(node: ir.Node, index: int) -> int:
+    """The axis of a constant operand along which the node's output channels run."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "ConvTranspose":
+        return 1
+    value = node.inputs[index]
+    rank = len(value.shape) if value is not None and value.shape is not None else 2
+    if node.op_type == "Gemm":
+        transposed = bool(node.attributes.get_int("transB" if index else "transA", 0))
+        return (0 if transposed else 1) if index else (1 if transposed else 0)
+    # MatMul contracts the last axis of its left operand and the one before last of its right one.
+    return max(rank - 1 if index else rank - 2, 0)
+
+
+def _left_alone(
+    model: ir.Model, chosen: set[str], kept: dict[str | None, str | None]
+) -> Iterator[LeftAloneRecord]:
+    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
+        yield from _record(value, chosen, kept)
+    for node in model.graph:
+        for value in node.outputs:
+            yield from _record(value, chosen, kept)
+
+
+def _record(
+    value: ir.Value, chosen: set[str], kept: dict[str | None, str | None]
+) -> Iterator[LeftAloneRecord]:
+    is_float = value.dtype is not None and value.dtype.is_floating_point()
+    if not is_float or not value.name or value.name in chosen:
+        return
+    producer = value.producer()
+    uses = list(value.uses())
+    node = producer or (uses[0].node if uses else None)
+    yield LeftAloneRecord(
+        tensor=value.name,
+        node=str(node.name) if node else "",
+        op_type=node.op_type if node else "",
+        reason=_reason(value, kept),
+    )
+
+
+def _reason(value: ir.Value, kept: dict[str | None, str | None]) -> str:
+    if value.is_graph_output():
+        return "output of the model: rounding it would change what is read"
+    uses = list(value.uses())
+    if not uses:
+        return "nothing reads it"
+    if any(u.node.op_type in _FLOAT_OPS and u.idx == 2 for u in uses):
+        return "bias: added in high precision"
+    if value.const_value is not None and uses[0].node.op_type == "Add":
+        return "bias: added in high precision"
+    if value.const_value is not None:
+        return f"parameter of {uses[0].node.op_type}, which stays in high precision"
+    reasons = [kept.get(use.node.name) for use in uses]
+    readers = [use.node.op_type for use in uses if kept.get(use.node.name) is None]
+    if readers:
+        return f"{readers[0]} adds it to its INT8 skip input in high precision"
+    specific = [r for r in reasons if r and not r.endswith("stays in high precision")]
+    if specific:
+        return specific[0]
+    return f"read only by {', '.join(sorted({use.node.op_type for use in uses}))}"

@@ -1,0 +1,100 @@
+"""Exposing inner tensors as outputs, so that an engine shows them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+_LAYOUT_OPS = frozenset(["Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten"])
+_SILENT_OPS = _LAYOUT_OPS | frozenset(
+    [
+        "Cast",
+        "Constant",
+        "Concat",
+        "Expand",
+        "Gather",
+        "Shape",
+        "Slice",
+        "Split",
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A tensor to read, standing for all tensors that hold the same values in another layout.
+
+    Attributes:
+        source: the tensor that is read.
+        tensors: the tensors it stands for.
+        is_input: the source is a model input: it is known without running anything.
+        may_be_padded: its second axis is dynamic, so it can be the padded length.
+    """
+
+    source: str
+    tensors: tuple[str, ...]
+    is_input: bool
+    may_be_padded: bool
+
+
+def taps_from_tensors(model: ir.Model, tensors: Iterable[str]) -> tuple[Tap, ...]:
+    """The fewest tensors to read so that the values of all of `tensors` are known."""
+    values = _values(model)
+    groups: dict[str, list[str]] = {}
+    for name in tensors:
+        groups.setdefault(str(_source(values[name]).name), []).append(name)
+    return tuple(_tap(values[source], tuple(names)) for source, names in groups.items())
+
+
+def _tap(value: ir.Value, tensors: tuple[str, ...]) -> Tap:
+    dynamic = (
+        value.shape is not None and len(value.shape) > 1 and not isinstance(value.shape[1], int)
+    )
+    return Tap(str(value.name), tensors, value.producer() is None, dynamic)
+
+
+def _source(value: ir.Value) -> ir.Value:
+    producer = value.producer()
+    while producer is not None and producer.op_type in _LAYOUT_OPS and producer.inputs[0]:
+        value = producer.inputs[0]
+        producer = value.producer()
+    return value
+
+
+def tapped(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
+    """A copy of the model with more outputs; those that it has already stay first."""
+    model = model.clone()
+    values = _values(model)
+    present = {value.name for value in model.graph.outputs}
+    model.graph.outputs.extend(values[name] for name in tensors if name not in present)
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTensor:
+    """A tensor worth comparing, and the node that makes it."""
+
+    tensor: str
+    node: str
+    op_type: str
+
+
+def layer_tensors(model: ir.Model) -> tuple[LayerTensor, ...]:
+    """Every float tensor that some arithmetic makes, in graph order.
+
+    What only moves values about (Reshape, Gather, …) is left out: its error is its input's.
+    """
+    return tuple(
+        LayerTensor(str(value.name), str(node.name), node.op_type)
+        for node in model.graph
+        if node.op_type not in _SILENT_OPS
+        for value in node.outputs
+        if value.name and value.dtype is not None and value.dtype.is_floating_point()
+    )
+
+
+def _values(model: ir.Model) -> dict[str, ir.Value]:
+    outputs = [value for node in model.graph for value in node.outputs]
+    return {str(value.name): value for value in [*model.graph.inputs, *outputs]}
