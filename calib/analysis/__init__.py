@@ -1,0 +1,1 @@
+"""What the numbers mean: task metrics, flips, tails, layer errors, speed."""

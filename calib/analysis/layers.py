@@ -1,0 +1,90 @@
+"""How far a candidate's tensors are from FP32's, added up batch by batch."""
+
+import math
+
+import numpy as np
+
+from calib.results import TensorError
+from data_loaders.types import Array
+
+_CHUNK_VALUES = 1 << 20
+
+
+class TensorErrorAccumulator:
+    """Sums over all values of one tensor, in float64; memory does not grow with the samples."""
+
+    def __init__(self, name: str, node: str = "", op_type: str = "", *, quantized: bool = False):
+        self._name = name
+        self._node = node
+        self._op_type = op_type
+        self._quantized = quantized
+        self._samples = 0
+        self._signal = self._other = self._cross = self._noise = 0.0
+        self._max_abs = 0.0
+
+    def add(self, reference: Array, candidate: Array) -> None:
+        """Compare one batch.
+
+        Args:
+            reference: FP32's values, first axis = batch.
+            candidate: the same shape.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
+        if reference.shape != candidate.shape:
+            raise ValueError(f"{self._name}: shapes {reference.shape} and {candidate.shape} differ")
+        self._samples += len(reference) if reference.ndim else 1
+        flat_reference, flat_candidate = reference.ravel(), candidate.ravel()
+        for start in range(0, flat_reference.size, _CHUNK_VALUES):
+            piece = slice(start, start + _CHUNK_VALUES)
+            self._add_chunk(flat_reference[piece], flat_candidate[piece])
+
+    def _add_chunk(self, reference: Array, candidate: Array) -> None:
+        a, b = reference.astype(np.float64), candidate.astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            difference = a - b
+            self._signal += float(a @ a)
+            self._other += float(b @ b)
+            self._cross += float(a @ b)
+            self._noise += float(difference @ difference)
+            self._max_abs = float(np.maximum(self._max_abs, np.abs(difference).max(initial=0.0)))
+
+    def result(self) -> TensorError:
+        """The errors so far.
+
+        A candidate with NaN or infinity has an SQNR of -inf and a cosine of -1: whatever the limit
+        is, it fails. SQNR = 10·log10(Σ ref² / Σ (ref - cand)²).
+        """
+        finite = math.isfinite(self._noise) and math.isfinite(self._other)
+        return TensorError(
+            tensor=self._name,
+            node=self._node,
+            op_type=self._op_type,
+            samples=self._samples,
+            sqnr_db=self._sqnr_db() if finite else -math.inf,
+            cosine=self._cosine() if finite else -1.0,
+            max_abs=self._max_abs if finite else math.inf,
+            relative_l2=self._relative_l2() if finite else math.inf,
+            quantized=self._quantized,
+        )
+
+    def _sqnr_db(self) -> float | None:
+        if self._noise == 0:
+            return None
+        return 10 * math.log10(self._signal / self._noise) if self._signal > 0 else -math.inf
+
+    def _cosine(self) -> float | None:
+        length = math.sqrt(self._signal) * math.sqrt(self._other)
+        if length == 0:
+            return None
+        return max(-1.0, min(1.0, self._cross / length))
+
+    def _relative_l2(self) -> float | None:
+        return math.sqrt(self._noise / self._signal) if self._signal > 0 else None
+
+
+def clipped_by_sample(activation: Array, amax: float) -> tuple[Array, int]:
+    """How many values of each batch entry a threshold clips: (int64 (batch,), values an entry)."""
+    flat = np.abs(activation.reshape(len(activation), -1))
+    return (flat > amax).sum(axis=1), flat.shape[1]

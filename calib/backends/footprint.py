@@ -1,0 +1,70 @@
+"""Peak memory of an engine, taken in a process that does nothing else."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.errors import BackendError
+from data_loaders.types import Array
+
+_TIMEOUT_SECONDS = 600
+
+
+def peak_memory_bytes(model_path: Path, spec: OnnxRuntimeSpec, inputs: Mapping[str, Array]) -> int:
+    """Peak resident memory of a fresh process that loads the model and runs one batch, in bytes.
+
+    The interpreter and the runtime's own libraries are part of it, the same for every engine.
+
+    Raises:
+        BackendError: if the process dies, with its last line.
+    """
+    request = {
+        "model": str(model_path),
+        "spec": spec.model_dump(mode="json"),
+        "inputs": {name: [a.dtype.str, a.shape] for name, a in inputs.items()},
+    }
+    process = subprocess.run(
+        [sys.executable, "-m", "calib.backends.footprint"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+    )
+    if process.returncode != 0:
+        lines = process.stderr.strip().splitlines() or ["no message"]
+        raise BackendError(str(model_path), f"the memory probe died: {lines[-1]}")
+    return int(process.stdout)
+
+
+def _probe() -> None:
+    request = json.load(sys.stdin)
+    # Ones, not zeros or noise: a valid token id and a kept position for text, a grey image.
+    inputs = {
+        name: np.ones(shape, dtype=np.dtype(dtype))
+        for name, (dtype, shape) in request["inputs"].items()
+    }
+    backend = OnnxRuntime(OnnxRuntimeSpec.model_validate(request["spec"]))
+    with backend.engine(Path(request["model"])) as engine:
+        engine.infer(inputs)
+    sys.stdout.write(str(_own_peak_bytes()))
+
+
+def _own_peak_bytes() -> int:
+    """This program's peak resident memory. getrusage alone would inherit the parent's."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    _probe()

@@ -1,0 +1,113 @@
+"""ONNX Runtime: the embedded backend that needs no GPU."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime as ort
+from polygraphy.backend.onnxrt import OnnxrtRunner
+from pydantic import BaseModel, ConfigDict, Field
+
+from calib.errors import BackendError
+from data_loaders.types import Array
+
+_LEVELS = {
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class OnnxRuntimeSpec(BaseModel):
+    """How ONNX Runtime runs every engine of the experiment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["onnxruntime"] = "onnxruntime"
+    providers: tuple[str, ...] = Field(
+        default=("CPUExecutionProvider",),
+        min_length=1,
+        description="Execution providers, first choice first.",
+    )
+    threads: int = Field(
+        default=0, ge=0, description="Threads inside one operator; 0 = one a usable core."
+    )
+    optimization: Literal["disabled", "basic", "extended", "all"] = Field(
+        default="all", description="Graph optimization level."
+    )
+
+
+class OnnxRuntimeEngine:
+    """One session; `infer` takes and gives numpy arrays."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Engine.infer`."""
+        try:
+            values = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # onnxruntime raises classes it does not export
+            raise _refusal("inputs of the model", error) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+class OnnxRuntime:
+    """The ONNX Runtime backend with fixed settings."""
+
+    name = "onnxruntime"
+
+    def __init__(self, spec: OnnxRuntimeSpec) -> None:
+        missing = sorted(set(spec.providers) - set(ort.get_available_providers()))
+        if missing:
+            raise BackendError(
+                "backend.providers",
+                "this build of ONNX Runtime has no such execution provider",
+                got=", ".join(missing),
+                expected=" or ".join(ort.get_available_providers()),
+            )
+        self.spec = spec
+        self.threads = spec.threads or len(os.sched_getaffinity(0))
+
+    @contextmanager
+    def engine(self, model_path: Path) -> Iterator[OnnxRuntimeEngine]:
+        """See `Backend.engine`."""
+        yield OnnxRuntimeEngine(self._session(model_path))
+
+    def runner(self, model_path: Path, name: str) -> Any:
+        """See `Backend.runner`."""
+        return OnnxrtRunner(lambda: self._session(model_path), name=name)
+
+    def describe(self) -> dict[str, str]:
+        """See `Backend.describe`."""
+        return {
+            "version": ort.__version__,
+            "providers": ", ".join(self.spec.providers),
+            "threads": str(self.threads),
+            "optimization": self.spec.optimization,
+        }
+
+    def _session(self, model_path: Path) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = _LEVELS[self.spec.optimization]
+        options.log_severity_level = 3
+        # A core without VNNI adds U8xS8 products in 16 bits, which can overflow and would be taken
+        # for quantization error; this asks for the exact kernels there.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return ort.InferenceSession(
+                str(model_path), options, providers=list(self.spec.providers)
+            )
+        except Exception as error:  # onnxruntime raises classes it does not export
+            raise _refusal(str(model_path), error) from error
+
+
+def _refusal(where: str, error: Exception) -> BackendError:
+    message = str(error).strip().splitlines()
+    return BackendError(where, f"ONNX Runtime refused it: {message[0] if message else error!r}")
