@@ -1,0 +1,71 @@
+"""What a candidate must keep to pass. A limit that is absent is not asked."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LimitsSpec(BaseModel):
+    """Limits; a value equal to its limit passes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judge: str = Field(
+        default="best",
+        description="What the run's verdict speaks of: the best INT8 candidate, all, or a name.",
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Batch size of the speed limits; the largest if absent."
+    )
+    worst_class_min_samples: int = Field(
+        default=20, ge=1, description="Classes with fewer samples do not count as the worst."
+    )
+    samples_min: int | None = Field(
+        default=None, ge=1, description="Fewest validation samples that are evidence."
+    )
+    accuracy_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Accuracy lost against FP32, in percentage points."
+    )
+    accuracy_drop_relative_pct_max: float | None = Field(
+        default=None, ge=0, description="Accuracy lost against FP32, in % of FP32's."
+    )
+    macro_recall_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Mean recall over classes lost, in percentage points."
+    )
+    worst_class_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Recall lost by the class that loses most, in points."
+    )
+    flips_pct_max: float | None = Field(
+        default=None, ge=0, le=100, description="Predictions unlike FP32's, in % of the samples."
+    )
+    worsened_pct_max: float | None = Field(
+        default=None, ge=0, le=100, description="Right in FP32 and wrong now, in % of the samples."
+    )
+    mean_abs_error_increase_pct_max: float | None = Field(
+        default=None, ge=0, description="Regression: growth of the mean absolute error, in %."
+    )
+    embedding_cosine_mean_min: float | None = Field(
+        default=None, ge=-1, le=1, description="Embedding: mean cosine to FP32's."
+    )
+    embedding_cosine_worst_min: float | None = Field(
+        default=None, ge=-1, le=1, description="Embedding: smallest cosine to FP32's."
+    )
+    output_sqnr_db_min: float | None = Field(
+        default=None, description="Signal to quantization noise of the worst output, in dB."
+    )
+    output_cosine_min: float | None = Field(
+        default=None, ge=-1, le=1, description="Cosine of the worst output to FP32's."
+    )
+    layer_sqnr_db_min: float | None = Field(
+        default=None, description="Signal to quantization noise of the worst layer, in dB."
+    )
+    speedup_vs_fp32_min: float | None = Field(
+        default=None, gt=0, description="FP32's median latency over the candidate's."
+    )
+    speedup_vs_fp16_min: float | None = Field(
+        default=None, gt=0, description="FP16's median latency over the candidate's."
+    )
+    latency_p50_ms_max: float | None = Field(
+        default=None, gt=0, description="Median latency, in milliseconds."
+    )
+    size_ratio_vs_fp32_max: float | None = Field(
+        default=None, gt=0, description="Size of the file over FP32's."
+    )

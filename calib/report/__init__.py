@@ -1,0 +1,6 @@
+"""Drawing a run: reads `RunResult`, and nothing else."""
+
+from calib.report.html import render_html, write_report
+from calib.report.tables import SamplesCsv
+
+__all__ = ["SamplesCsv", "render_html", "write_report"]

@@ -1,0 +1,130 @@
+"""The report: one self-contained page, the verdict first."""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from calib.report.junit import render_junit
+from calib.report.plots import classes_plot, latency_plot, layers_plot
+from calib.report.tables import write_layers_csv, write_throughput_csv
+from calib.results import CandidateRecord, Precision, RunResult
+from calib.store import write_atomically
+
+_NOTHING = "—"
+
+
+def write_report(result: RunResult, directory: Path) -> None:
+    """Write result.json, report.html, junit.xml, layers.csv and throughput.csv."""
+    write_atomically(directory / "result.json", result.model_dump_json(indent=1))
+    write_atomically(directory / "report.html", render_html(result))
+    write_atomically(directory / "junit.xml", render_junit(result))
+    write_layers_csv(result, directory / "layers.csv")
+    write_throughput_csv(result, directory / "throughput.csv")
+
+
+def render_html(result: RunResult) -> str:
+    """The page as text. Whatever the run carries (texts, names, labels) is escaped."""
+    environment = Environment(
+        loader=PackageLoader("calib.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    shown = shown_candidate(result)
+    return environment.get_template("report.html").render(
+        result=result,
+        shown=shown,
+        rows=[candidate_row(result, c) for c in result.candidates],
+        verdicts=sorted(
+            result.verdict.candidates, key=lambda v: v.candidate != result.verdict.chosen
+        ),
+        worst_layers=_worst_layers(shown),
+        left_alone=Counter(r.reason for r in result.calibration.left_alone).most_common(),
+        config=json.dumps(result.config, indent=2, ensure_ascii=False),
+        plots={
+            "classes": Markup(classes_plot(shown)),  # noqa: S704 - our own SVG
+            "layers": Markup(layers_plot(result)),  # noqa: S704 - our own SVG
+            "latency": Markup(latency_plot(result)),  # noqa: S704 - our own SVG
+        },
+    )
+
+
+def shown_candidate(result: RunResult) -> CandidateRecord:
+    """The candidate whose details the page shows: the chosen one, else the first that is INT8."""
+    if result.verdict.chosen is not None:
+        return result.candidate(result.verdict.chosen)
+    rivals = [c for c in result.candidates if c.precision is Precision.INT8]
+    return (rivals or list(result.candidates))[0]
+
+
+def candidate_row(result: RunResult, candidate: CandidateRecord) -> dict[str, str]:
+    """The cells of a candidate in the table that puts all side by side."""
+    flips = candidate.flips
+    noise = [e.sqnr_db for e in candidate.outputs if e.sqnr_db is not None]
+    latency = candidate.latency[-1] if candidate.latency else None
+    medians = {c.name: c.latency[-1].p50_ms for c in result.candidates if c.latency}
+    own = latency.p50_ms if latency else None
+
+    def speedup(rival: str) -> str:
+        return f"{medians[rival] / own:.2f}×" if own and rival in medians else _NOTHING  # noqa: RUF001
+
+    reference = candidate.precision is Precision.FP32
+    peak = candidate.peak_memory_bytes
+    return {
+        "name": candidate.name,
+        "metric": _metric(candidate),
+        "change": _NOTHING if reference else _change(candidate),
+        "flips": _NOTHING if reference or flips is None else str(flips.total),
+        "worsened": _NOTHING if reference or flips is None else str(flips.worsened),
+        "improved": _NOTHING if reference or flips is None else str(flips.improved),
+        "sqnr": f"{min(noise):.1f}" if noise else _NOTHING,
+        "latency": f"{own:.2f}" if own else _NOTHING,
+        "vs_fp32": speedup("fp32"),
+        "vs_fp16": speedup("fp16"),
+        "size": f"{candidate.size_bytes / 1e6:.1f}",
+        "memory": f"{peak / 1e6:.0f}" if peak else _NOTHING,
+    }
+
+
+def _metric(candidate: CandidateRecord) -> str:
+    score = candidate.score
+    if score is None:
+        return _NOTHING
+    if score.accuracy_pct is not None:
+        return f"{score.accuracy_pct:.2f} %"
+    if score.mean_abs_error is not None:
+        return f"MAE {score.mean_abs_error:.4g}"
+    return f"cos {score.mean_cosine:.5f}" if score.mean_cosine is not None else _NOTHING
+
+
+def _change(candidate: CandidateRecord) -> str:
+    score = candidate.score
+    if score is None:
+        return _NOTHING
+    if score.accuracy_pct is not None and score.reference_accuracy_pct is not None:
+        return f"{score.accuracy_pct - score.reference_accuracy_pct:+.2f}"
+    if score.mean_abs_error is not None and score.reference_mean_abs_error:
+        return f"{100 * (score.mean_abs_error / score.reference_mean_abs_error - 1):+.2f} %"
+    return _NOTHING
+
+
+def _worst_layers(candidate: CandidateRecord) -> frozenset[str]:
+    ranked = sorted(
+        (e for e in candidate.layers if e.sqnr_db is not None), key=lambda e: e.sqnr_db or 0.0
+    )
+    return frozenset(e.tensor for e in ranked[:10])
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number to some significant digits; a dash where there is no evidence."""
+    if value is None:
+        return _NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"  # noqa: RUF001
+    return f"{value:,.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,0 +1,105 @@
+"""Plots as SVG text: the same bytes for the same result, readable on light and on dark."""
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from calib.results import CandidateRecord, RunResult
+
+_COLOURS = ("#3b76c4", "#c2642c", "#2f9a72", "#a05bb5", "#b3892b", "#c24a6a")
+_GREY = "#808890"
+_STYLE: Any = {
+    "svg.hashsalt": "calib",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _GREY,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "text.color": _GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def layers_plot(result: RunResult) -> str:
+    """SQNR of each compared tensor in graph order, a line a candidate; empty without layers."""
+    shown = [c for c in result.candidates if c.layers]
+    if not shown:
+        return ""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        axes = figure.subplots()
+        for index, candidate in enumerate(shown):
+            values = [float("nan") if e.sqnr_db is None else e.sqnr_db for e in candidate.layers]
+            axes.plot(values, lw=1.2, color=_colour(index), label=candidate.name)
+        axes.set_xlabel("tensor, in graph order")
+        axes.set_ylabel("SQNR (dB), higher is better")
+        _finish(axes, len(shown))
+        return _svg(figure, "Signal to quantization noise of every layer, by candidate")
+
+
+def classes_plot(candidate: CandidateRecord) -> str:
+    """Recall lost or won by class; empty without labels."""
+    classes = candidate.score.classes if candidate.score is not None else ()
+    if not classes:
+        return ""
+    ordered = sorted(classes, key=lambda c: c.recall_pct - c.reference_recall_pct, reverse=True)
+    changes = [c.recall_pct - c.reference_recall_pct for c in ordered]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 0.6 + 0.22 * len(ordered)), layout="constrained")
+        axes = figure.subplots()
+        colours = [_COLOURS[0] if change >= 0 else _COLOURS[1] for change in changes]
+        axes.barh([_short(c.name) for c in ordered], changes, color=colours, height=0.7)
+        axes.axvline(0, color=_GREY, lw=0.8)
+        axes.set_xlabel(f"recall of {candidate.name} less FP32's, in points")
+        return _svg(figure, f"Change of recall by class, {candidate.name}")
+
+
+def latency_plot(result: RunResult) -> str:
+    """Raw latencies at the largest batch size, a box a candidate; empty without timing."""
+    timed = [(c.name, c.latency[-1]) for c in result.candidates if c.latency]
+    if not timed:
+        return ""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 0.7 + 0.34 * len(timed)), layout="constrained")
+        axes = figure.subplots()
+        line = {"color": _COLOURS[0]}
+        axes.boxplot(
+            [record.samples_ms for _, record in timed][::-1],
+            orientation="horizontal",
+            tick_labels=[name for name, _ in timed][::-1],
+            whis=(10, 90),
+            widths=0.5,
+            flierprops={"marker": ".", "markersize": 3, "markeredgecolor": _GREY},
+            boxprops=line,
+            whiskerprops=line,
+            capprops=line,
+            medianprops={"color": _COLOURS[1], "linewidth": 1.6},
+        )
+        axes.set_xlabel(f"latency in ms at batch {timed[0][1].batch_size}; whiskers p10 and p90")
+        return _svg(figure, "Latency of every timed run, by candidate")
+
+
+def _colour(index: int) -> str:
+    return _COLOURS[index % len(_COLOURS)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 32 else f"{name[:31]}…"
+
+
+def _finish(axes: Any, entries: int) -> None:
+    axes.grid(axis="y", color=_GREY, alpha=0.25, lw=0.6)
+    axes.legend(ncols=min(entries, 5), frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _svg(figure: Figure, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Title": title})
+    text = buffer.getvalue()
+    label = f'<svg role="img" aria-label="{title}" '
+    return label + text[text.index("<svg ") + len("<svg ") :]

@@ -1,0 +1,102 @@
+"""The CSV files of a run."""
+
+import csv
+from pathlib import Path
+from types import TracebackType
+
+import pandas as pd
+
+from calib.results import RunResult, SampleVerdict
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_SAMPLE_COLUMNS = [
+    "candidate",
+    "id",
+    "label",
+    "reference_prediction",
+    "prediction",
+    "reference_margin",
+    "margin",
+    "margin_loss",
+    "flip",
+]
+
+
+class SamplesCsv:
+    """`samples.csv`, a line for each candidate and sample, written as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "SamplesCsv":
+        self._file = self._path.open("w", encoding="utf-8", newline="")
+        self._writer = csv.writer(self._file)
+        self._writer.writerow([*_SAMPLE_COLUMNS, "metadata"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def add(self, candidate: str, verdict: SampleVerdict) -> None:
+        """Write one line."""
+        values = {"candidate": candidate, **verdict.model_dump()}
+        metadata = " ".join(f"{k}={v}" for k, v in verdict.metadata.items())
+        row = [_cell(values[name]) for name in _SAMPLE_COLUMNS]
+        self._writer.writerow([*row, safe_text(metadata)])
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return safe_text(value)
+    return "" if value is None else value
+
+
+def safe_text(text: str) -> str:
+    """Text that a spreadsheet will not take for a formula; numbers are left as they are."""
+    if not text.startswith(_FORMULA_STARTS) or _is_number(text):
+        return text
+    return f"'{text}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def write_layers_csv(result: RunResult, path: Path) -> None:
+    """A line for each candidate and tensor, in graph order."""
+    rows = [
+        {"candidate": candidate.name, **error.model_dump()}
+        for candidate in result.candidates
+        for error in (*candidate.layers, *candidate.outputs)
+    ]
+    frame = pd.DataFrame(rows)
+    for name in ("tensor", "node"):
+        if name in frame:
+            frame[name] = frame[name].map(safe_text)
+    frame.to_csv(path, index=False)
+
+
+def write_throughput_csv(result: RunResult, path: Path) -> None:
+    """A line for each timed run: candidate, batch size, number of the run, latency."""
+    rows = [
+        {
+            "candidate": candidate.name,
+            "batch_size": record.batch_size,
+            "run": run,
+            "latency_ms": value,
+        }
+        for candidate in result.candidates
+        for record in candidate.latency
+        for run, value in enumerate(record.samples_ms)
+    ]
+    columns = ["candidate", "batch_size", "run", "latency_ms"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
