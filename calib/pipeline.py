@@ -1,0 +1,163 @@
+"""A run from the config to the report: the story on one page."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from calib.config import Experiment
+from calib.environment import environment_record
+from calib.gate import evaluate
+from calib.progress import Progress
+from calib.report import SamplesCsv, write_report
+from calib.results import CandidateRecord, Precision, RunResult, RunVerdict, SampleVerdict, Verdict
+from calib.rundir import place, run_directory
+from calib.stages.analyse import OnRow, Outputs, analyse_candidate
+from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
+from calib.stages.inputs import Inputs, read_inputs
+from calib.stages.measure import (
+    compare,
+    compare_layers,
+    measure_memory,
+    measure_speed,
+    run_outputs,
+    saturation,
+)
+from calib.stages.workbench import Workbench, open_workbench
+from calib.store import digest_from_key, sha256_from_file
+
+_UNJUDGED = RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=())
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What a run found, and the directory it was written to."""
+
+    result: RunResult
+    directory: Path
+
+
+def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
+    """Calibrate, build, compare, analyse, judge and report.
+
+    Raises:
+        InputError: if the model, the data or the config cannot be used.
+    """
+    started, begin = datetime.now(UTC), time.perf_counter()
+    bench = open_workbench(experiment, progress)
+    inputs = read_inputs(bench)
+    calibration = calibrate(bench, inputs)
+    candidates = build_candidates(bench, inputs, calibration)
+    config = experiment.model_dump(mode="json")
+    run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{digest_from_key(config)[:6]}"
+    parent = experiment.output.reports / experiment.name
+    with run_directory(parent, run_id) as folder:
+        with SamplesCsv(folder / "samples.csv") as samples:
+            records = _measure(bench, inputs, calibration, candidates, samples.add)
+        facts = RunResult(
+            experiment=experiment.name,
+            run_id=run_id,
+            started_at=started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - begin,
+            config=config,
+            environment=environment_record(bench.backend),
+            model=inputs.model.record,
+            data=inputs.record,
+            calibration=calibration.record,
+            candidates=records,
+            stages=tuple(bench.timings),
+            verdict=_UNJUDGED,
+        )
+        result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
+        with progress.stage("report", None):
+            _keep_models(candidates, calibration, folder)
+            write_report(result, folder)
+    return FinishedRun(result, parent / run_id)
+
+
+def _measure(
+    bench: Workbench,
+    inputs: Inputs,
+    calibration: Calibration,
+    candidates: tuple[Candidate, ...],
+    on_row: OnRow,
+) -> tuple[CandidateRecord, ...]:
+    """Run every engine over the validation data, and say all there is to say of each."""
+    outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
+    reference = outputs[Precision.FP32]
+    facts = [
+        _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), on_row)
+        for c in candidates
+    ]
+    ids = frozenset(v.id for fact in facts for v in fact.tail if fact.calibrator)
+    shares = saturation(bench, inputs, calibration, ids)
+    latency = measure_speed(bench, inputs, candidates)
+    return tuple(
+        fact.model_copy(
+            update={
+                "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
+                "latency": latency.get(fact.name, ()),
+                "peak_memory_bytes": measure_memory(bench, inputs, candidate),
+            }
+        )
+        for fact, candidate in zip(facts, candidates, strict=True)
+    )
+
+
+def _judged(
+    bench: Workbench,
+    inputs: Inputs,
+    calibration: Calibration,
+    candidate: Candidate,
+    outputs: Outputs,
+    on_row: OnRow,
+) -> CandidateRecord:
+    is_reference = candidate.precision is Precision.FP32
+    errors = () if is_reference else compare(bench, outputs.reference, outputs.candidate, candidate)
+    layers = compare_layers(bench, inputs, calibration, candidate)
+    found = analyse_candidate(bench, inputs, candidate, outputs, on_row)
+    broken = (f"{found.not_finite} samples have NaN or infinity in their output",)
+    return CandidateRecord(
+        name=candidate.name,
+        precision=candidate.precision,
+        calibrator=candidate.calibrator,
+        rest=candidate.rest,
+        model_path=_model_name(candidate),
+        model_sha256=sha256_from_file(candidate.path),
+        size_bytes=_size_bytes(candidate, inputs),
+        peak_memory_bytes=None,
+        outputs=errors,
+        layers=layers,
+        score=found.score,
+        flips=found.flips,
+        tail=() if is_reference else found.tail,
+        warnings=candidate.warnings + (broken if found.not_finite else ()),
+    )
+
+
+def _saturated(
+    tail: tuple[SampleVerdict, ...], shares: dict[str, float]
+) -> tuple[SampleVerdict, ...]:
+    return tuple(v.model_copy(update={"saturation_pct": shares.get(v.id)}) for v in tail)
+
+
+def _size_bytes(candidate: Candidate, inputs: Inputs) -> int:
+    if candidate.precision is Precision.FP32:
+        return inputs.model.record.size_bytes
+    return sum(part.stat().st_size for part in candidate.path.parent.glob("model.onnx*"))
+
+
+def _model_name(candidate: Candidate) -> str:
+    if candidate.precision is Precision.FP32:
+        return str(candidate.path)
+    return f"models/{candidate.name}/model.onnx"
+
+
+def _keep_models(candidates: tuple[Candidate, ...], calibration: Calibration, folder: Path) -> None:
+    for candidate in candidates:
+        if candidate.precision is Precision.FP32:
+            continue
+        for pattern in ("model.onnx*", "scales.json"):
+            for part in candidate.path.parent.glob(pattern):
+                place(part, folder / "models" / candidate.name / part.name)
+    place(calibration.statistics_file, folder / "statistics.npz")

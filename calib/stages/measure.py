@@ -1,0 +1,262 @@
+"""Running the engines: outputs, layers, saturation, speed, memory. Each runs once, then is kept."""
+
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
+from calib.analysis.throughput import latency_record, time_engines
+from calib.backends.footprint import peak_memory_bytes
+from calib.backends.onnxruntime import OnnxRuntimeEngine
+from calib.compare import compare_outputs, output_errors, save_outputs
+from calib.environment import environment_record
+from calib.graph.read import read_graph
+from calib.graph.save import save_model
+from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
+from calib.progress import Advance
+from calib.results import LatencyRecord, Precision, TensorError
+from calib.stages.calibrate import Calibration, Candidate
+from calib.stages.inputs import Inputs
+from calib.stages.workbench import Workbench
+from calib.store import write_atomically
+from data_loaders import Batch, Sample, batches, stack
+from data_loaders.types import Array
+
+_ERRORS = TypeAdapter(tuple[TensorError, ...])
+_LATENCIES = TypeAdapter(dict[str, tuple[LatencyRecord, ...]])
+_SATURATION = TypeAdapter(dict[str, dict[str, float]])
+
+
+def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
+    """The folder with the outputs of one engine over the validation split."""
+    split = inputs.validation
+    key = {"engine": candidate.digest, "data": split.scan.sha256, "batch_size": split.batch_size}
+
+    def make(folder: Path, advance: Advance) -> None:
+        runner = bench.backend.runner(candidate.path, candidate.name)
+        save_outputs(runner, split.batches(), folder, advance)
+
+    title = f"validate {candidate.name}"
+    return bench.artifact("outputs", title, key, make, split.scan.samples).path
+
+
+def compare(
+    bench: Workbench, reference: Path, outputs: Path, candidate: Candidate
+) -> tuple[TensorError, ...]:
+    """Error of each output, through Polygraphy's comparator; its own result file is kept too."""
+    key = {"reference": reference.name, "outputs": outputs.name}
+
+    def make(folder: Path, _: Advance) -> None:
+        compare_outputs(reference, outputs, folder / "accuracy.json")
+        errors = output_errors(reference, outputs)
+        write_atomically(folder / "errors.json", _ERRORS.dump_json(errors))
+
+    found = bench.artifact("compare", f"compare {candidate.name}", key, make)
+    return _ERRORS.validate_json((found.path / "errors.json").read_bytes())
+
+
+def compare_layers(
+    bench: Workbench, inputs: Inputs, calibration: Calibration, candidate: Candidate
+) -> tuple[TensorError, ...]:
+    """Error of every inner tensor that FP32 and the candidate share, over a part of the data."""
+    samples = min(bench.experiment.analysis.layer_samples, inputs.validation.scan.samples)
+    if samples == 0 or candidate.precision is Precision.FP32:
+        return ()
+    key = {
+        "reference": calibration.digest,
+        "engine": candidate.digest,
+        "data": inputs.validation.scan.sha256,
+        "samples": samples,
+    }
+
+    def make(folder: Path, advance: Advance) -> None:
+        quantized = calibration.selection.quantized_nodes
+        own = read_graph(candidate.path)
+        layers = _shared_layers(layer_tensors(calibration.graph), layer_tensors(own))
+        names = [layer.tensor for layer in layers]
+        save_model(tapped(calibration.graph, names), folder / "reference.onnx")
+        save_model(tapped(own, names), folder / "candidate.onnx")
+        sums = {
+            layer.tensor: TensorErrorAccumulator(
+                layer.tensor,
+                layer.node,
+                layer.op_type,
+                quantized=candidate.precision is Precision.INT8 and layer.node in quantized,
+            )
+            for layer in layers
+        }
+        with (
+            bench.backend.engine(folder / "reference.onnx") as reference,
+            bench.backend.engine(folder / "candidate.onnx") as engine,
+        ):
+            for batch in _first(inputs, samples):
+                _add_layers(sums, reference.infer(batch.inputs), engine.infer(batch.inputs))
+                advance(len(batch))
+        for name in ("reference.onnx", "candidate.onnx"):
+            (folder / name).unlink()
+        errors = tuple(total.result() for total in sums.values())
+        write_atomically(folder / "layers.json", _ERRORS.dump_json(errors))
+
+    found = bench.artifact("layers", f"layers of {candidate.name}", key, make, samples)
+    return _ERRORS.validate_json((found.path / "layers.json").read_bytes())
+
+
+def _shared_layers(
+    reference: tuple[LayerTensor, ...], candidate: tuple[LayerTensor, ...]
+) -> list[LayerTensor]:
+    present = {layer.tensor for layer in candidate}
+    return [layer for layer in reference if layer.tensor in present]
+
+
+def _add_layers(
+    sums: dict[str, TensorErrorAccumulator], reference: dict[str, Array], own: dict[str, Array]
+) -> None:
+    for name, total in sums.items():
+        total.add(reference[name], own[name])
+
+
+def _first(inputs: Inputs, samples: int) -> Iterable[Batch]:
+    """The first batches of the validation split, cut to a number of samples."""
+    left = samples
+    for batch in inputs.validation.batches():
+        if left <= 0:
+            return
+        yield batch if len(batch) <= left else _cut(inputs, batch, left)
+        left -= len(batch)
+
+
+def _cut(inputs: Inputs, batch: Batch, samples: int) -> Batch:
+    return stack(batch.samples[:samples], getattr(inputs.validation.data, "pad_values", {}))
+
+
+def saturation(
+    bench: Workbench, inputs: Inputs, calibration: Calibration, ids: frozenset[str]
+) -> dict[str, dict[str, float]]:
+    """Share of each sample's quantized activations that is clipped, in %: by calibrator, by id."""
+    if not ids:
+        return {name: {} for name in calibration.amax}
+    key = {
+        "calibration": calibration.digest,
+        "amax": calibration.amax,
+        "data": inputs.validation.scan.sha256,
+        "ids": sorted(ids),
+    }
+
+    def make(folder: Path, advance: Advance) -> None:
+        chosen = [sample for sample in inputs.validation.data if sample.id in ids]
+        shares = _saturation(bench, inputs, calibration, chosen, folder, advance)
+        write_atomically(folder / "saturation.json", _SATURATION.dump_json(shares))
+
+    found = bench.artifact("saturation", "saturation of the tail", key, make, len(ids))
+    return _SATURATION.validate_json((found.path / "saturation.json").read_bytes())
+
+
+def _saturation(
+    bench: Workbench,
+    inputs: Inputs,
+    calibration: Calibration,
+    samples: list[Sample],
+    folder: Path,
+    advance: Advance,
+) -> dict[str, dict[str, float]]:
+    taps = taps_from_tensors(calibration.graph, calibration.selection.activation_tensors)
+    path = folder / "observed.onnx"
+    sources = [tap.source for tap in taps if not tap.is_input]
+    save_model(tapped(calibration.graph, sources), path)
+    pad_values = getattr(inputs.validation.data, "pad_values", {})
+    shares: dict[str, dict[str, float]] = {name: {} for name in calibration.amax}
+    with bench.backend.engine(path) as engine:
+        # One at a time: padding would count as the sample's own values.
+        for batch in batches(samples, 1, pad_values=pad_values):
+            values = {**batch.inputs, **engine.infer(batch.inputs)}
+            for name, amax in calibration.amax.items():
+                counts = [clipped_by_sample(values[t.source], amax[t.tensors[0]]) for t in taps]
+                clipped = sum(int(count[0]) for count, _ in counts)
+                shares[name][batch.ids[0]] = 100 * clipped / sum(total for _, total in counts)
+            advance(1)
+    path.unlink()
+    return shares
+
+
+def measure_speed(
+    bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]
+) -> dict[str, tuple[LatencyRecord, ...]]:
+    """Latency of all engines at each batch size, taken in turns."""
+    spec = bench.experiment.throughput
+    sizes = [size for size in spec.batch_sizes if size <= inputs.validation.scan.samples]
+    if not sizes:
+        return {}
+    key = {
+        "engines": {c.name: c.digest for c in candidates},
+        "spec": spec.model_dump(mode="json"),
+        "machine": environment_record(bench.backend).hostname_sha256,
+        "data": inputs.validation.scan.sha256,
+    }
+
+    def make(folder: Path, advance: Advance) -> None:
+        records: dict[str, list[LatencyRecord]] = {c.name: [] for c in candidates}
+        with ExitStack() as stack_:
+            engines = {
+                c.name: stack_.enter_context(bench.backend.engine(c.path)) for c in candidates
+            }
+            for size in sizes:
+                _time(bench, inputs, engines, size, records, advance)
+        content = {name: tuple(found) for name, found in records.items()}
+        write_atomically(folder / "latency.json", _LATENCIES.dump_json(content))
+
+    total = spec.runs * len(candidates) * len(sizes)
+    found = bench.artifact("speed", "speed", key, make, total)
+    return _LATENCIES.validate_json((found.path / "latency.json").read_bytes())
+
+
+def _time(
+    bench: Workbench,
+    inputs: Inputs,
+    engines: dict[str, OnnxRuntimeEngine],
+    size: int,
+    records: dict[str, list[LatencyRecord]],
+    advance: Advance,
+) -> None:
+    spec = bench.experiment.throughput
+    feed = speed_batch(inputs, size).inputs
+    samples = time_engines(
+        engines,
+        feed,
+        warmup_runs=spec.warmup_runs,
+        runs=spec.runs,
+        seconds_max=spec.seconds_max,
+        on_run=advance,
+    )
+    for name, values in samples.items():
+        records[name].append(latency_record(values, feed, spec.warmup_runs))
+
+
+def speed_batch(inputs: Inputs, size: int) -> Batch:
+    """The batch that is timed: the first samples of the validation split, padded together."""
+    first = [sample for _, sample in zip(range(size), inputs.validation.data, strict=False)]
+    return stack(first, getattr(inputs.validation.data, "pad_values", {}))
+
+
+def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> int | None:
+    """Peak resident memory of a process that runs one batch of one engine, in bytes."""
+    sizes = bench.experiment.throughput.batch_sizes
+    if not sizes:
+        return None
+    size = min(max(sizes), inputs.validation.scan.samples)
+    key = {
+        "engine": candidate.digest,
+        "data": inputs.validation.scan.sha256,
+        "batch_size": size,
+        "machine": environment_record(bench.backend).hostname_sha256,
+    }
+
+    def make(folder: Path, _: Advance) -> None:
+        feed = speed_batch(inputs, size).inputs
+        peak = peak_memory_bytes(candidate.path, bench.experiment.backend, feed)
+        write_atomically(folder / "peak.json", json.dumps(peak))
+
+    found = bench.artifact("memory", f"memory of {candidate.name}", key, make)
+    return int(json.loads((found.path / "peak.json").read_text(encoding="utf-8")))

@@ -1,0 +1,78 @@
+"""What every stage needs: the experiment, the store, the backend, and somebody to tell."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import calib
+import data_loaders
+from calib.backends.onnxruntime import OnnxRuntime
+from calib.config import Experiment
+from calib.environment import package_versions
+from calib.progress import Advance, Progress
+from calib.results import StageRecord
+from calib.store import Artifact, Store, sha256_from_tree
+
+_JUDGING = frozenset({"cli.py", "gate.py", "rules.py", "limits.py", "terminal.py", "progress.py"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """One run's surroundings; `timings` is the only thing that grows."""
+
+    experiment: Experiment
+    store: Store
+    backend: OnnxRuntime
+    progress: Progress
+    made_by: Mapping[str, Any]
+    timings: list[StageRecord] = field(default_factory=list)
+
+    def artifact(
+        self,
+        name: str,
+        title: str,
+        key: Mapping[str, Any],
+        make: Callable[[Path, Advance], None],
+        total: int | None = None,
+    ) -> Artifact:
+        """A stage's folder, made now or found in the store; see `Store.stage`."""
+        begin = time.perf_counter()
+        with self.progress.stage(title, total) as advance:
+            found = self.store.stage(
+                name, {"made_by": self.made_by, **key}, lambda folder: make(folder, advance)
+            )
+        seconds = time.perf_counter() - begin
+        self.timings.append(StageRecord(name=title, seconds=seconds, reused=found.reused))
+        return found
+
+    @contextmanager
+    def timed(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        """A stage whose result is not kept: it is quick, or must be taken anew."""
+        begin = time.perf_counter()
+        with self.progress.stage(title, total) as advance:
+            yield advance
+        seconds = time.perf_counter() - begin
+        self.timings.append(StageRecord(name=title, seconds=seconds, reused=False))
+
+
+def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
+    """Open the store and the backend.
+
+    Raises:
+        BackendError: if the backend cannot run here.
+    """
+    sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
+    return Workbench(
+        experiment=experiment,
+        store=Store(experiment.output.store),
+        backend=OnnxRuntime(experiment.backend),
+        progress=progress,
+        made_by={
+            "code": [sha256_from_tree(root, exclude=_JUDGING) for root in sources],
+            "packages": package_versions(),
+            "backend": experiment.backend.model_dump(mode="json"),
+        },
+    )

@@ -1,0 +1,156 @@
+"""Stage results on disk under the hash of what went into them.
+
+A stage's folder appears whole or not at all, carries the SHA-256 of each of its files, and is
+checked against them each time it is read. So a second run of the same config computes nothing, a
+killed run goes on with the first stage it had not finished, and a damaged file costs one stage,
+never a wrong number.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+
+from calib.errors import StoreError
+
+_MANIFEST = "manifest.json"
+_LOCK_SECONDS = 3600
+
+
+def digest_from_key(key: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a JSON-serialisable key, independent of the order of its fields."""
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_from_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_from_tree(root: Path, *, exclude: frozenset[str] = frozenset()) -> str:
+    """SHA-256 (hex) over the Python sources below `root`: what code made a result."""
+    sha = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root).as_posix()
+        if relative not in exclude and not relative.startswith("report/"):
+            sha.update(f"{relative}\n{sha256_from_file(path)}\n".encode())
+    return sha.hexdigest()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        StoreError: if the directory cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide reports from other readers
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A finished stage: its folder, its digest, and whether it had been there before."""
+
+    path: Path
+    digest: str
+    reused: bool
+
+
+class Store:
+    """The stage cache below one directory; safe to share between processes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def stage(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Artifact:
+        """The folder that `make` filled for this key, now or earlier.
+
+        Args:
+            name: the stage's name; part of the folder's path.
+            key: everything the result depends on, JSON-serialisable.
+            make: fills an empty folder; if it raises, nothing is kept.
+
+        Raises:
+            StoreError: if the store cannot be written, or another process holds the stage too
+                long.
+        """
+        digest = digest_from_key({"stage": name, **key})
+        final = self._root / name / digest[:32]
+        with self._lock(final):
+            if _is_whole(final):
+                return Artifact(final, digest, reused=True)
+            self._make(final, key, make)
+        return Artifact(final, digest, reused=False)
+
+    def _make(self, final: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
+        shutil.rmtree(final, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
+        try:
+            make(partial)
+            manifest = {"key": key, "files": dict(_hashes(partial))}
+            write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            partial.chmod(0o755)
+            partial.replace(final)
+        except OSError as error:
+            raise _unwritable(final.parent, error) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    @contextmanager
+    def _lock(self, final: Path) -> Iterator[None]:
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(final.with_suffix(".lock"), timeout=_LOCK_SECONDS):
+                yield
+        except LockTimeout as error:
+            raise StoreError(
+                str(final), "another process has held this stage for an hour", fix="Stop it first."
+            ) from error
+        except PermissionError as error:
+            raise _unwritable(final.parent, error) from error
+
+
+def _hashes(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _MANIFEST:
+            yield path.relative_to(folder).as_posix(), sha256_from_file(path)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there with the bytes it was written with, and no other."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(dict(_hashes(folder)) == manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        str(path),
+        f"cannot write here: {error.strerror or error}",
+        fix="Choose another directory with --set output.reports=… or free some space.",
+    )

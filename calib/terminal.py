@@ -1,0 +1,95 @@
+"""What a run looks like in a terminal."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from calib.results import CandidateRecord, RunResult, RunVerdict, Verdict
+
+_STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
+
+
+class TerminalProgress:
+    """A bar with the time left for each stage; a line for each finished one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """See `calib.progress.Progress.stage`."""
+        begin = time.monotonic()
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda steps: bar.advance(task, steps)
+        self._console.print(f"[dim]{time.monotonic() - begin:7.1f} s[/]  {title}")
+
+    def note(self, text: str) -> None:
+        """See `calib.progress.Progress.note`."""
+        self._console.print(text, markup=False)
+
+
+def print_result(console: Console, result: RunResult) -> None:
+    """The candidates side by side, then the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("candidate")
+    for title in ("accuracy", "flips", "worsened", "SQNR dB", "p50 ms", "speed-up", "size MB"):
+        table.add_column(title, justify="right")
+    for candidate in result.candidates:
+        table.add_row(*_cells(result, candidate))
+    console.print(table)
+    print_verdict(console, result.verdict)
+
+
+def print_verdict(console: Console, verdict: RunVerdict) -> None:
+    """The verdict, its reason, and every rule that did not pass."""
+    console.print()
+    console.print(verdict.verdict.replace("_", " "), style=_STYLE[verdict.verdict], end="  ")
+    console.print(verdict.reason, markup=False, highlight=False)
+
+
+def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
+    score, flips = candidate.score, candidate.flips
+    noise = [e.sqnr_db for e in candidate.outputs if e.sqnr_db is not None]
+    metric = (
+        next(
+            (
+                text
+                for value, text in (
+                    (score.accuracy_pct, f"{score.accuracy_pct or 0:.2f} %"),
+                    (score.mean_abs_error, f"MAE {score.mean_abs_error or 0:.4g}"),
+                    (score.mean_cosine, f"cos {score.mean_cosine or 0:.5f}"),
+                )
+                if value is not None
+            ),
+            "-",
+        )
+        if score is not None
+        else "-"
+    )
+    return [
+        candidate.name,
+        metric,
+        str(flips.total) if flips is not None else "-",
+        str(flips.worsened) if flips is not None else "-",
+        f"{min(noise):.1f}" if noise else "-",
+        *_speed_cells(result, candidate),
+        f"{candidate.size_bytes / 1e6:.1f}",
+    ]
+
+
+def _speed_cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
+    if not candidate.latency or not result.reference.latency:
+        return ["-", "-"]
+    own, reference = candidate.latency[-1], result.reference.latency[-1]
+    return [f"{own.p50_ms:.2f}", f"{reference.p50_ms / own.p50_ms:.2f}x"]
