@@ -1,0 +1,1 @@
+"""Real models and data, built from packages without PyTorch."""
