@@ -15,7 +15,7 @@ from calib.pipeline import run_experiment
 from calib.progress import Progress, Silent
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
-from calib.terminal import TerminalProgress, print_result, print_verdict
+from calib.terminal import TerminalProgress, output_console, print_result, print_verdict
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -44,7 +44,7 @@ def run(config: Path, overrides: Overrides = None, as_json: AsJson = False) -> N
     if as_json:
         _print_json(finished.result.verdict, finished.result, report)
     else:
-        out = Console()
+        out = output_console()
         print_result(out, finished.result)
         out.print(f"\n{report}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code(finished.result.verdict.verdict))
@@ -64,7 +64,7 @@ def gate(
     if as_json:
         _print_json(verdict, result, run_path)
     else:
-        print_verdict(Console(), verdict)
+        print_verdict(output_console(), verdict)
     raise typer.Exit(exit_code(verdict.verdict))
 
 

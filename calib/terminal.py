@@ -12,6 +12,14 @@ from calib.results import CandidateRecord, RunResult, RunVerdict, Verdict
 
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
 
+_FILE_WIDTH = 120
+
+
+def output_console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough to keep a table in a log whole."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+
 
 class TerminalProgress:
     """A bar with the time left for each stage; a line for each finished one."""
@@ -42,7 +50,7 @@ class TerminalProgress:
 def print_result(console: Console, result: RunResult) -> None:
     """The candidates side by side, then the verdict."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("candidate")
+    table.add_column("candidate", overflow="fold")
     for title in ("accuracy", "flips", "worsened", "SQNR dB", "p50 ms", "speed-up", "size MB"):
         table.add_column(title, justify="right")
     for candidate in result.candidates:
@@ -55,7 +63,7 @@ def print_verdict(console: Console, verdict: RunVerdict) -> None:
     """The verdict, its reason, and every rule that did not pass."""
     console.print()
     console.print(verdict.verdict.replace("_", " "), style=_STYLE[verdict.verdict], end="  ")
-    console.print(verdict.reason, markup=False, highlight=False)
+    console.print(verdict.reason, markup=False, highlight=False, soft_wrap=True)
 
 
 def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
