@@ -18,9 +18,12 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.dev  ## Write what ruff can write by itself, and the generated documents.
+format: $(VENV)/.dev  ## Write what ruff can write by itself.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev  ## Write docs/config.md, the table in docs/gate.md and the editors' schema.
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build reports/*/ reports/.store

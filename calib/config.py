@@ -1,24 +1,19 @@
 """The experiment: what one YAML file says, with every default filled in."""
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.calibrators import CalibratorSpec
-from calib.errors import ConfigError
 from calib.graph.select import SelectionSpec
 from calib.limits import LimitsSpec
 from calib.results import Precision
+from calib.settings import parse, read_yaml, with_overrides
 from data_loaders import DataSpec
-
-M = TypeVar("M", bound=BaseModel)
 
 
 class Spec(BaseModel):
@@ -141,11 +136,35 @@ class Experiment(Spec):
 
     @model_validator(mode="after")
     def _candidates_have_distinct_names(self) -> "Experiment":
-        names = [calibrator.name for calibrator in self.calibration.calibrators]
+        names = self.candidate_names
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"calibrators are listed twice: {', '.join(repeated)}")
+            raise ValueError(f"two candidates would have the same name: {', '.join(repeated)}")
         return self
+
+    @model_validator(mode="after")
+    def _judge_names_a_candidate(self) -> "Experiment":
+        if self.limits.judge not in ("best", "all", *self.candidate_names):
+            raise ValueError(
+                f"limits.judge names no candidate (got {self.limits.judge!r}; expected best, all, "
+                f"{', '.join(self.candidate_names)})"
+            )
+        return self
+
+    @property
+    def candidate_names(self) -> tuple[str, ...]:
+        """Every candidate that is built beside FP32."""
+        int8 = [
+            self.int8_name(calibrator.name, rest)
+            for calibrator in self.calibration.calibrators
+            for rest in self.engines.rest
+        ]
+        return (*(["fp16"] if self.engines.fp16 else []), *int8)
+
+    def int8_name(self, calibrator: str, rest: Precision) -> str:
+        """int8-<calibrator>, and the precision of the rest where there are several."""
+        suffix = f"-{rest.value}" if len(self.engines.rest) > 1 else ""
+        return f"int8-{calibrator}{suffix}"
 
 
 def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -158,7 +177,7 @@ def load_experiment(path: Path, overrides: Iterable[str] = ()) -> Experiment:
     Raises:
         ConfigError: naming the file and field that is wrong, every one of them.
     """
-    content = _apply(read_yaml(path), overrides)
+    content = with_overrides(read_yaml(path), overrides)
     return parse(Experiment, content, path)
 
 
@@ -177,124 +196,3 @@ def experiment_schema() -> dict[str, Any]:
     schema = Experiment.model_json_schema()
     schema["title"] = "calib experiment"
     return schema
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's top-level mapping.
-
-    Raises:
-        ConfigError: if the file is missing, unreadable, malformed, or holds something else.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
-    except FileNotFoundError as error:
-        raise ConfigError(str(path), "there is no such file", fix=_nearby(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise _malformed(path, error) from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            str(path), "holds no settings", got=type(content).__name__, expected="key: value lines"
-        )
-    return content
-
-
-def parse(model: type[M], content: Mapping[str, Any], path: Path) -> M:
-    """Validate settings against a spec.
-
-    Raises:
-        ConfigError: with a line `file: path.to.field: problem (got …)` for each wrong field.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        lines = [_problem(item, model) for item in error.errors()]
-        where, problem = lines[0]
-        more = "".join(f"\n{path}: {place}: {text}" for place, text in lines[1:])
-        raise ConfigError(f"{path}: {where}", problem + more) from error
-
-
-def _problem(item: Any, model: type[BaseModel]) -> tuple[str, str]:
-    """One pydantic error as (dotted path, problem)."""
-    path = [str(part) for part in item["loc"]]
-    where = re.sub(r"\.(\d+)", r"[\1]", ".".join(path)) or "(top level)"
-    if item["type"] == "extra_forbidden":
-        known = _field_names(model)
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return where, f"unknown key{hint}"
-    if item["type"] == "missing":
-        return where, "is required and missing"
-    message = item["msg"].removeprefix("Value error, ")
-    got = item["input"]
-    shown = f" (got {got!r})" if not isinstance(got, dict | BaseModel) else ""
-    return where, message[0].lower() + message[1:] + shown
-
-
-def _field_names(model: type[BaseModel]) -> list[str]:
-    """Every key that the schema knows anywhere: what a typo can have been meant for."""
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return sorted({name for part in parts for name in part.get("properties", {})})
-
-
-def _apply(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise ConfigError("--set", "needs path=value", got=repr(override))
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {path}", f"is no YAML value: {error}") from error
-        content = _with_value(content, path.split("."), value, path)
-    return content
-
-
-def _with_value(node: Any, path: list[str], value: Any, whole: str) -> Any:
-    """A copy of `node` with `value` at `path`; list items are addressed by number."""
-    if not path:
-        return value
-    head, rest = path[0], path[1:]
-    if isinstance(node, list):
-        if not head.isdigit() or int(head) >= len(node):
-            raise ConfigError(
-                f"--set {whole}", "no such list item", got=head, expected=f"0 to {len(node) - 1}"
-            )
-        index = int(head)
-        return [*node[:index], _with_value(node[index], rest, value, whole), *node[index + 1 :]]
-    if not isinstance(node, dict | type(None)):
-        raise ConfigError(f"--set {whole}", f"{head!r} lies below a plain value", got=repr(node))
-    node = node or {}
-    return {**node, head: _with_value(node.get(head), rest, value, whole)}
-
-
-def _malformed(path: Path, error: yaml.YAMLError) -> ConfigError:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-    return ConfigError(where, f"is no valid YAML: {getattr(error, 'problem', error)}")
-
-
-def _nearby(path: Path) -> str | None:
-    names = [str(p) for p in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(str(path), names, n=1)
-    return f"Did you mean {near[0]}?" if near else None

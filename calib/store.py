@@ -6,6 +6,7 @@ killed run goes on with the first stage it had not finished, and a damaged file 
 never a wrong number.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from calib.errors import StoreError
 
 _MANIFEST = "manifest.json"
 _LOCK_SECONDS = 3600
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def digest_from_key(key: Mapping[str, Any]) -> str:
@@ -107,7 +109,10 @@ class Store:
 
     def _make(self, final: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
         shutil.rmtree(final, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
+        try:
+            partial = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
+        except OSError as error:
+            raise _unwritable(final.parent, error) from error
         try:
             make(partial)
             manifest = {"key": key, "files": dict(_hashes(partial))}
@@ -115,22 +120,28 @@ class Store:
             partial.chmod(0o755)
             partial.replace(final)
         except OSError as error:
-            raise _unwritable(final.parent, error) from error
+            if error.errno in _DISK_FULL:
+                raise _unwritable(final.parent, error) from error
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     @contextmanager
     def _lock(self, final: Path) -> Iterator[None]:
+        lock = FileLock(final.with_suffix(".lock"), timeout=_LOCK_SECONDS)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(final.with_suffix(".lock"), timeout=_LOCK_SECONDS):
-                yield
+            lock.acquire()
         except LockTimeout as error:
             raise StoreError(
                 str(final), "another process has held this stage for an hour", fix="Stop it first."
             ) from error
-        except PermissionError as error:
+        except OSError as error:
             raise _unwritable(final.parent, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _hashes(folder: Path) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data_loaders.errors import DataError
 from data_loaders.types import Label, Sample
@@ -28,6 +28,14 @@ class LoaderSpec(BaseModel):
     classes: tuple[str, ...] | None = Field(
         default=None, description="Class names in the order of the model's outputs."
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _class_names_are_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        repeated = sorted({name for name in names or () if (names or ()).count(name) > 1})
+        if repeated:
+            raise ValueError(f"two classes have the same name: {', '.join(repeated)}")
+        return names
 
 
 def taken(items: Iterable[T], spec: LoaderSpec) -> Iterator[T]:

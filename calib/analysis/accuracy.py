@@ -53,6 +53,14 @@ def judge(kind: TaskKind, pair: SamplePair, class_names: tuple[str, ...] | None)
 
 
 def _judge_classification(pair: SamplePair, class_names: tuple[str, ...] | None) -> Judged:
+    if pair.reference.squeeze().ndim > 1:
+        raise DataError(
+            f"sample {pair.sample.id}",
+            "a class for each position is not supported",
+            got=f"an output of shape {pair.reference.shape}",
+            expected="a score for each class",
+            fix="Name the output that classifies the whole sample in task.output.",
+        )
     reference = pair.reference.ravel().astype(np.float64)
     candidate = pair.candidate.ravel().astype(np.float64)
     label = _class_index(pair.sample, reference.size)

@@ -7,7 +7,6 @@ from pathlib import Path
 from calib.analysis.accuracy import SamplePair
 from calib.analysis.tails import Analysis, analyse
 from calib.compare import read_outputs
-from calib.errors import ConfigError
 from calib.results import SampleVerdict, TaskKind
 from calib.stages.calibrate import Candidate
 from calib.stages.inputs import Inputs
@@ -30,7 +29,6 @@ def analyse_candidate(
     """Judge every validation sample of one candidate.
 
     Raises:
-        ConfigError: if the model has no output of the name that the task gives.
         DataError: if a label does not fit the output.
     """
     total = inputs.validation.scan.samples
@@ -42,29 +40,15 @@ def analyse_candidate(
 
         return analyse(
             TaskKind(bench.experiment.task.kind),
-            _pairs(inputs, outputs, task_output(bench, inputs)),
+            _pairs(inputs, outputs),
             inputs.class_names,
             bench.experiment.analysis.tail,
             on_sample,
         )
 
 
-def task_output(bench: Workbench, inputs: Inputs) -> str:
-    """The name of the output that the task scores.
-
-    Raises:
-        ConfigError: if the model has none of that name.
-    """
-    names = [spec.name for spec in inputs.model.record.outputs]
-    wanted = bench.experiment.task.output or names[0]
-    if wanted not in names:
-        raise ConfigError(
-            "task.output", "is no output of the model", got=wanted, expected=", ".join(names)
-        )
-    return wanted
-
-
-def _pairs(inputs: Inputs, outputs: Outputs, name: str) -> Iterator[SamplePair]:
+def _pairs(inputs: Inputs, outputs: Outputs) -> Iterator[SamplePair]:
+    name = inputs.task_output.name
     streams = zip(
         inputs.validation.batches(),
         read_outputs(outputs.reference),

@@ -178,12 +178,10 @@ def build_candidates(
     candidates = [reference]
     if bench.experiment.engines.fp16:
         candidates.append(_fp16(bench, calibration))
-    rests = bench.experiment.engines.rest
     for calibrator in calibration.amax:
-        for rest in rests:
-            suffix = f"-{rest.value}" if len(rests) > 1 else ""
-            name = f"int8-{calibrator}{suffix}"
-            candidates.append(_int8(bench, calibration, name, calibrator, Precision(rest)))
+        for rest in bench.experiment.engines.rest:
+            name = bench.experiment.int8_name(calibrator, rest)
+            candidates.append(_int8(bench, calibration, name, calibrator, rest))
     return tuple(candidates)
 
 

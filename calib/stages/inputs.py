@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from calib.config import Experiment, OnnxFileSpec
-from calib.errors import DataError, ModelError
+from calib.errors import ConfigError, DataError, ModelError
 from calib.graph.embedding import embedding_rows
 from calib.graph.load import Model, load_model
-from calib.results import DataRecord, DatasetRecord, TaskKind
+from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.workbench import Workbench
 from data_loaders import Batch, Scan, batches, data_set_from_spec, refuse_overlap, scan
 from data_loaders.base import resolve_entry
@@ -45,6 +45,7 @@ class Inputs:
     calibration: Split
     validation: Split
     class_names: tuple[str, ...] | None
+    task_output: TensorSpec
     record: DataRecord
 
 
@@ -53,11 +54,13 @@ def read_inputs(bench: Workbench) -> Inputs:
 
     Raises:
         ModelError: if the model cannot be used.
+        ConfigError: if the model has no output of the name that the task gives.
         DataError: if the data cannot be used, or does not fit the model.
     """
     experiment = bench.experiment
     with bench.timed("model"):
         model = load_model(_model_path(experiment))
+        output = _task_output(experiment, model)
     with bench.timed("data"):
         calibration = _split(experiment, "calibration")
         validation = _split(experiment, "validation")
@@ -67,11 +70,13 @@ def read_inputs(bench: Workbench) -> Inputs:
             _check_fit(model, split, f"data.{name}")
     names = getattr(validation.data, "class_names", None)
     kind = TaskKind(experiment.task.kind)
+    if kind is TaskKind.CLASSIFICATION:
+        _check_classes(output, names, validation.scan)
     record = DataRecord(
         calibration=_record(experiment.data.calibration, calibration, names, kind),
         validation=_record(experiment.data.validation, validation, names, kind),
     )
-    return Inputs(model, calibration, validation, names, record)
+    return Inputs(model, calibration, validation, names, output, record)
 
 
 def _model_path(experiment: Experiment) -> Path:
@@ -82,6 +87,38 @@ def _model_path(experiment: Experiment) -> Path:
     if not isinstance(path, str | Path):
         raise ModelError(spec.entry, "must return a path", got=type(path).__name__)
     return Path(path)
+
+
+def _task_output(experiment: Experiment, model: Model) -> TensorSpec:
+    outputs = {spec.name: spec for spec in model.record.outputs}
+    wanted = experiment.task.output or next(iter(outputs))
+    if wanted not in outputs:
+        raise ConfigError(
+            "task.output", "is no output of the model", got=wanted, expected=", ".join(outputs)
+        )
+    return outputs[wanted]
+
+
+def _check_classes(output: TensorSpec, names: tuple[str, ...] | None, validation: Scan) -> None:
+    """Find out now, not after an hour, that labels and outputs do not belong together."""
+    classes = output.shape[-1] if output.shape else None
+    if not isinstance(classes, int):
+        return
+    if names is not None and len(names) != classes:
+        raise DataError(
+            "data.validation.classes",
+            f"does not name every class of output {output.name}",
+            got=f"{len(names)} names",
+            expected=f"{classes}, in the order of the outputs",
+        )
+    wrong = [label for label in validation.label_counts if not 0 <= label < classes]
+    if wrong:
+        raise DataError(
+            "data.validation",
+            "a label is none of the model's classes",
+            got=", ".join(map(str, wrong[:5])),
+            expected=f"0 to {classes - 1}",
+        )
 
 
 def _split(experiment: Experiment, name: str) -> Split:

@@ -1,0 +1,214 @@
+"""A small finished run, made by hand, for what only reads results."""
+
+from calib.results import (
+    ActivationRecord,
+    CalibrationRecord,
+    CandidateRecord,
+    ClassScore,
+    DataRecord,
+    DatasetRecord,
+    Environment,
+    FlipSummary,
+    LatencyRecord,
+    LeftAloneRecord,
+    ModelRecord,
+    Precision,
+    RunResult,
+    RunVerdict,
+    SampleVerdict,
+    StageRecord,
+    TaskKind,
+    TaskScore,
+    TensorError,
+    TensorSpec,
+    Verdict,
+    WeightRecord,
+)
+
+NASTY = "<script>alert('1')</script> & \"quoted\" \x1b[31m =cmd()"
+
+
+def latency(p50, runs=100):
+    return LatencyRecord(
+        batch_size=8,
+        shapes={"x": (8, 4)},
+        warmup_runs=1,
+        runs=runs,
+        p50_ms=p50,
+        p90_ms=p50 * 1.1,
+        p99_ms=p50 * 1.2,
+        mean_ms=p50,
+        samples_per_second=8000 / p50,
+        samples_ms=tuple(p50 + i / 1000 for i in range(runs)),
+    )
+
+
+def error(**changes):
+    values = {
+        "tensor": "logits",
+        "node": "fc2",
+        "op_type": "Gemm",
+        "samples": 200,
+        "sqnr_db": 20.0,
+        "cosine": 0.99,
+        "max_abs": 0.5,
+        "relative_l2": 0.1,
+        "quantized": True,
+    }
+    return TensorError(**{**values, **changes})
+
+
+def score(**changes):
+    values = {
+        "kind": TaskKind.CLASSIFICATION,
+        "samples": 200,
+        "accuracy_pct": 88.0,
+        "reference_accuracy_pct": 90.0,
+        "macro_recall_pct": 87.0,
+        "reference_macro_recall_pct": 90.0,
+        "classes": (
+            ClassScore(name="cat", samples=100, recall_pct=86.0, reference_recall_pct=90.0),
+            ClassScore(name="dog", samples=95, recall_pct=90.0, reference_recall_pct=90.0),
+            ClassScore(name="rare", samples=5, recall_pct=0.0, reference_recall_pct=100.0),
+        ),
+        "mean_abs_error": 1.1,
+        "reference_mean_abs_error": 1.0,
+        "mean_cosine": 0.98,
+        "worst_cosine": 0.7,
+    }
+    return TaskScore(**{**values, **changes})
+
+
+def candidate(name="int8-minmax", **changes):
+    precision = Precision(name.split("-")[0])
+    values = {
+        "name": name,
+        "precision": precision,
+        "calibrator": "minmax" if precision is Precision.INT8 else None,
+        "rest": Precision.FP32 if precision is Precision.INT8 else None,
+        "model_path": f"models/{name}/model.onnx",
+        "model_sha256": "0" * 64,
+        "size_bytes": 1000 if precision is Precision.FP32 else 400,
+        "peak_memory_bytes": 5_000_000,
+        "outputs": (error(),),
+        "layers": (error(tensor="h", node="fc1", sqnr_db=10.0),),
+        "score": score(),
+        "flips": FlipSummary(
+            samples=200, total=10, worsened=6, improved=2, sideways=2, unlabelled=0
+        ),
+        "tail": (sample(),),
+        "latency": (latency(2.0),),
+    }
+    return CandidateRecord(**{**values, **changes})
+
+
+def sample(**changes):
+    values = {
+        "id": "s1",
+        "label": "cat",
+        "reference_prediction": "cat",
+        "prediction": "dog",
+        "reference_margin": 1.0,
+        "margin": -0.5,
+        "margin_loss": 1.5,
+        "flip": "worsened",
+        "saturation_pct": 0.25,
+        "text": "a text",
+        "metadata": {"source": "forum"},
+    }
+    return SampleVerdict(**{**values, **changes})
+
+
+def fp32():
+    return candidate("fp32", latency=(latency(4.0),), outputs=(), layers=(), tail=())
+
+
+def fp16():
+    return candidate("fp16", latency=(latency(3.0),))
+
+
+def dataset(samples):
+    return DatasetRecord(
+        kind="arrays",
+        source="x.npz",
+        samples=samples,
+        labelled=samples,
+        batches=4,
+        sha256="1" * 64,
+        shapes={"x": ((4, 4, 4),)},
+    )
+
+
+def run(*candidates, **changes):
+    tensor = TensorSpec(name="x", dtype="float32", shape=("batch", 4))
+    values = {
+        "experiment": "small",
+        "run_id": "20260101-000000-000-abcdef",
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+        "config": {"description": "A run.", "throughput": {"warmup_runs": 1}},
+        "environment": Environment(
+            hostname_sha256="0" * 12,
+            platform="Linux",
+            cpu="a cpu",
+            logical_cores=2,
+            memory_bytes=2**34,
+            gpu=None,
+            python="3.11",
+            packages={"numpy": "2.0"},
+            backend="onnxruntime",
+            backend_details={"version": "1"},
+            git_commit=None,
+            git_dirty=None,
+        ),
+        "model": ModelRecord(
+            path="model.onnx",
+            sha256="2" * 64,
+            size_bytes=1000,
+            opset=17,
+            ir_version=9,
+            producer="test",
+            parameters=100,
+            inputs=(tensor,),
+            outputs=(tensor,),
+        ),
+        "data": DataRecord(calibration=dataset(64), validation=dataset(200)),
+        "calibration": CalibrationRecord(
+            samples=64,
+            batches=4,
+            values=1000,
+            seconds=0.5,
+            inference_seconds=0.4,
+            calibrators=("minmax",),
+            activations=(
+                ActivationRecord(
+                    tensor="x",
+                    consumers=("fc1",),
+                    count=256,
+                    zeros=0,
+                    minimum=-1.0,
+                    maximum=2.0,
+                    amax={"minmax": 2.0},
+                    clipped_pct={"minmax": 0.0},
+                ),
+            ),
+            weights=(
+                WeightRecord(
+                    tensor="w",
+                    node="fc1",
+                    op_type="MatMul",
+                    axis=1,
+                    channels=4,
+                    elements=16,
+                    sqnr_db=40.0,
+                ),
+            ),
+            left_alone=(
+                LeftAloneRecord(tensor="b", node="fc1", op_type="Add", reason="bias: float"),
+            ),
+        ),
+        "candidates": candidates or (fp32(), fp16(), candidate()),
+        "stages": (StageRecord(name="observe", seconds=0.5, reused=False),),
+        "verdict": RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=()),
+    }
+    return RunResult(**{**values, **changes})
