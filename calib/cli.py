@@ -39,7 +39,11 @@ def run(config: Path, overrides: Overrides = None, as_json: AsJson = False) -> N
     experiment = load_experiment(config, overrides or ())
     console = Console(stderr=True)
     progress: Progress = TerminalProgress(console) if console.is_terminal else Silent()
-    finished = run_experiment(experiment, progress)
+    try:
+        finished = run_experiment(experiment, progress)
+    except KeyboardInterrupt:
+        console.print("interrupted; finished stages are kept", highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
     report = finished.directory / "report.html"
     if as_json:
         _print_json(finished.result.verdict, finished.result, report)
@@ -100,6 +104,3 @@ def main(default_command: str | None = None) -> None:
     except InputError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(_BAD_INPUT)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; finished stages are kept", highlight=False)
-        sys.exit(_INTERRUPTED)

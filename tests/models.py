@@ -111,3 +111,20 @@ def transformer_block():
         [("y", ["batch", "length", FEATURES])],
         constants,
     )
+
+
+def bag_of_words(rows):
+    """Token ids (batch, length) to the scores of 16 classes: embed, average, one dense layer."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded"], name="embed"),
+        helper.make_node("ReduceMean", ["embedded"], ["mean"], name="mean", axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w"], ["logits"], name="head"),
+    ]
+    constants = {"table": _normal(rng, rows, FEATURES), "w": _normal(rng, FEATURES, CLASSES)}
+    return build(
+        nodes,
+        [("input_ids", TensorProto.INT64, ["batch", "length"])],
+        [("logits", ["batch", CLASSES])],
+        constants,
+    )

@@ -25,12 +25,17 @@ class SamplePair:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A sample's verdict and the numbers that the metrics need."""
+    """A sample's verdict and the numbers that the metrics need.
+
+    Attributes:
+        verdict: for the report.
+        errors: regression with a label: (mean |error|, mean error²) of the candidate, then FP32's.
+        cosine: embedding: to FP32's.
+    """
 
     verdict: SampleVerdict
-    reference_error: float | None
-    error: float | None
-    cosine: float | None
+    errors: tuple[float, float, float, float] | None = None
+    cosine: float | None = None
 
 
 def judge(kind: TaskKind, pair: SamplePair, class_names: tuple[str, ...] | None) -> Judged:
@@ -83,7 +88,7 @@ def _judge_classification(pair: SamplePair, class_names: tuple[str, ...] | None)
         saturation_pct=None,
         metadata=dict(pair.sample.metadata),
     )
-    return Judged(verdict, None, None, None)
+    return Judged(verdict)
 
 
 def _class_index(sample: Sample, classes: int) -> int | None:
@@ -132,9 +137,8 @@ def _judge_regression(pair: SamplePair) -> Judged:
             got=f"{target.size} values",
             expected=f"{reference.size} finite values",
         )
-    finite = bool(np.isfinite(candidate).all())
-    reference_error = float(np.abs(reference - target).mean())
-    error = float(np.abs(candidate - target).mean()) if finite else math.inf
+    reference_error, reference_square = _errors(reference, target)
+    error, square = _errors(candidate, target)
     verdict = SampleVerdict(
         id=pair.sample.id,
         label=None if label is None else _numbers(target),
@@ -147,9 +151,15 @@ def _judge_regression(pair: SamplePair) -> Judged:
         saturation_pct=None,
         metadata=dict(pair.sample.metadata),
     )
-    return Judged(
-        verdict, None if label is None else reference_error, None if label is None else error, None
-    )
+    labelled = (error, square, reference_error, reference_square)
+    return Judged(verdict, errors=None if label is None else labelled)
+
+
+def _errors(output: Array, target: Array) -> tuple[float, float]:
+    """(mean absolute error, mean square error); infinite where the output is not finite."""
+    if not np.isfinite(output).all():
+        return math.inf, math.inf
+    return float(np.abs(output - target).mean()), float(np.square(output - target).mean())
 
 
 def _judge_embedding(pair: SamplePair) -> Judged:
@@ -170,7 +180,7 @@ def _judge_embedding(pair: SamplePair) -> Judged:
         saturation_pct=None,
         metadata=dict(pair.sample.metadata),
     )
-    return Judged(verdict, None, None, cosine)
+    return Judged(verdict, cosine=cosine)
 
 
 def _numbers(values: Array) -> str:
@@ -199,15 +209,9 @@ class ScoreAccumulator:
             self._cosine_sum += judged.cosine
             self._cosine_worst = min(self._cosine_worst, judged.cosine)
             self._cosines += 1
-        if judged.error is not None and judged.reference_error is not None:
+        if judged.errors is not None:
             self._labelled += 1
-            pairs = (
-                judged.error,
-                judged.error**2,
-                judged.reference_error,
-                judged.reference_error**2,
-            )
-            self._errors = [a + b for a, b in zip(self._errors, pairs, strict=True)]
+            self._errors = [a + b for a, b in zip(self._errors, judged.errors, strict=True)]
         if self._kind is TaskKind.CLASSIFICATION and verdict.label is not None:
             self._add_label(verdict, verdict.label)
 

@@ -1,0 +1,112 @@
+"""Tensor errors against numpy in float64, whatever the batches."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calib.analysis import layers
+from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
+from calib.analysis.throughput import latency_record, time_engines
+
+
+def pair(seed=0, shape=(24, 5, 7)):
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=shape).astype(np.float32)
+    return a, a + rng.normal(scale=0.05, size=shape).astype(np.float32)
+
+
+@given(st.lists(st.integers(1, 23), max_size=4))
+def test_errors_are_those_of_all_values_together(cuts):
+    reference, candidate = pair()
+    total = TensorErrorAccumulator("t", "n", "MatMul", quantized=True)
+    for a, b in zip(
+        np.split(reference, sorted(cuts)), np.split(candidate, sorted(cuts)), strict=True
+    ):
+        total.add(a, b)
+    found = total.result()
+    a, b = reference.astype(np.float64).ravel(), candidate.astype(np.float64).ravel()
+    noise = np.sum((a - b) ** 2)
+    assert found.samples == 24
+    assert found.sqnr_db == pytest.approx(10 * np.log10(np.sum(a**2) / noise))
+    assert found.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    assert found.max_abs == pytest.approx(np.abs(a - b).max())
+    assert found.relative_l2 == pytest.approx(np.linalg.norm(a - b) / np.linalg.norm(a))
+
+
+def test_a_tensor_larger_than_a_chunk_is_counted_whole(monkeypatch):
+    reference, candidate = pair()
+    whole = TensorErrorAccumulator("t")
+    whole.add(reference, candidate)
+    monkeypatch.setattr(layers, "_CHUNK_VALUES", 100)
+    pieces = TensorErrorAccumulator("t")
+    pieces.add(reference, candidate)
+    assert pieces.result().sqnr_db == pytest.approx(whole.result().sqnr_db)
+    assert pieces.result().max_abs == whole.result().max_abs
+
+
+def result(reference, candidate):
+    total = TensorErrorAccumulator("t")
+    total.add(np.asarray(reference, np.float32), np.asarray(candidate, np.float32))
+    return total.result()
+
+
+def test_equal_tensors_have_no_sqnr_and_a_cosine_of_one():
+    found = result([[1, 2]], [[1, 2]])
+    assert (found.sqnr_db, found.max_abs, found.relative_l2) == (None, 0, 0)
+    assert found.cosine == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_infinitely_wrong(bad):
+    found = result([[1, 2]], [[1, bad]])
+    assert (found.sqnr_db, found.cosine, found.max_abs) == (-math.inf, -1, math.inf)
+
+
+def test_noise_on_silence_is_infinitely_wrong_and_has_no_cosine():
+    found = result([[0, 0]], [[0, 1]])
+    assert (found.sqnr_db, found.cosine, found.relative_l2) == (-math.inf, None, None)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="shapes"):
+        result([[1, 2]], [[1]])
+
+
+def test_clipped_values_are_counted_by_sample_and_the_threshold_is_kept():
+    counts, values = clipped_by_sample(np.array([[1.0, -2.0, 3.0], [0.5, 2.0, -2.1]]), 2.0)
+    assert counts.tolist() == [1, 1]
+    assert values == 3
+
+
+class Counting:
+    """An engine that only notes when it was run."""
+
+    def __init__(self, name, log):
+        self.name, self.log = name, log
+
+    def infer(self, inputs):
+        self.log.append(self.name)
+        return {}
+
+
+def test_engines_take_turns_and_warm_up_runs_are_not_kept():
+    log = []
+    engines = {name: Counting(name, log) for name in "abc"}
+    samples = time_engines(engines, {"x": np.zeros(2)}, warmup_runs=2, runs=3, seconds_max=60)
+    assert "".join(log) == "aabbcc" + "abc" + "bca" + "cab"
+    assert {name: len(values) for name, values in samples.items()} == {"a": 3, "b": 3, "c": 3}
+    one = time_engines(engines, {"x": np.zeros(2)}, warmup_runs=0, runs=99, seconds_max=1e-9)
+    assert {len(values) for values in one.values()} == {1}
+
+
+def test_percentiles_are_numpys_and_p99_needs_a_hundred_runs():
+    values = np.random.default_rng(0).exponential(size=100) + 1
+    record = latency_record(tuple(values), {"x": np.zeros((4, 3))}, warmup_runs=2)
+    assert record.p50_ms == pytest.approx(np.percentile(values, 50))
+    assert record.p90_ms == pytest.approx(np.percentile(values, 90))
+    assert record.p99_ms == pytest.approx(np.percentile(values, 99))
+    assert record.samples_per_second == pytest.approx(4000 / np.median(values))
+    assert latency_record(tuple(values[:99]), {"x": np.zeros((4, 3))}, 2).p99_ms is None

@@ -1,0 +1,198 @@
+"""What a reader of a report, a spreadsheet or a CI server sees."""
+
+import csv
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import records
+
+from calib.gate import evaluate
+from calib.limits import LimitsSpec
+from calib.report import SamplesCsv, render_html, write_report
+from calib.report.html import number
+from calib.report.junit import render_junit
+from calib.report.tables import safe_text
+from calib.results import RunResult
+
+
+def judged(run, **limits):
+    return run.model_copy(update={"verdict": evaluate(run, LimitsSpec(**limits))})
+
+
+class Page(HTMLParser):
+    """Tags, texts and the balance of a page."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "hr", "path", "use"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self.open = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_verdict_comes_first_and_the_page_needs_nothing_else():
+    html = render_html(judged(records.run(), accuracy_drop_points_max=5))
+    page = Page(html)
+    assert page.open == []
+    text = " ".join(" ".join(page.text).split())
+    assert text.index("Pass int8-minmax") < text.index("Limits") < text.index("Tail")
+    assert "88.00 %" in text
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "link", "iframe")
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert html.count("<svg ") == 3
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(5, "✓ Pass"), (1, "✗ Fail")])
+def test_the_verdict_is_told_by_more_than_a_colour(limit, shown):
+    assert shown in render_html(judged(records.run(), accuracy_drop_points_max=limit))
+
+
+def test_no_evidence_is_said_as_such():
+    html = render_html(judged(records.run()))
+    assert "? No evidence" in html
+    assert "nothing to pass" in html
+
+
+def nasty_run():
+    bad = records.NASTY
+    candidate = records.candidate(
+        tail=(
+            records.sample(
+                id=bad, text=bad, prediction=bad, reference_prediction=bad, metadata={bad: bad}
+            ),
+        ),
+        layers=(records.error(tensor=bad, node=bad, op_type=bad),),
+        score=records.score(
+            classes=(records.score().classes[0].model_copy(update={"name": bad}),),
+        ),
+        warnings=(bad,),
+    )
+    run = records.run(records.fp32(), candidate, experiment="nasty", config={**CONFIG, "name": bad})
+    return judged(run, output_sqnr_db_min=1)
+
+
+CONFIG = {"description": records.NASTY, "throughput": {"warmup_runs": 1}}
+
+
+def test_whatever_a_run_carries_is_escaped():
+    html = render_html(nasty_run())
+    assert "<script" not in html
+    assert Page(html).open == []
+    assert html.count("&lt;script&gt;") >= 8
+
+
+def test_a_run_with_nothing_measured_still_has_a_page():
+    bare = {"score": None, "flips": None, "layers": (), "outputs": (), "tail": (), "latency": ()}
+    run = records.run(
+        records.candidate("fp32", peak_memory_bytes=None, **bare),
+        records.candidate(peak_memory_bytes=None, **bare),
+    )
+    html = render_html(judged(run, accuracy_drop_points_max=1))
+    assert Page(html).open == []
+    assert "? No evidence" in html
+
+
+def test_files_are_complete_and_the_result_reads_back(tmp_path):
+    run = judged(records.run(), accuracy_drop_points_max=5)
+    write_report(run, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "junit.xml",
+        "layers.csv",
+        "report.html",
+        "result.json",
+        "throughput.csv",
+    ]
+    assert RunResult.model_validate_json((tmp_path / "result.json").read_bytes()) == run
+    layers = pd.read_csv(tmp_path / "layers.csv")
+    assert set(layers["candidate"]) == {"fp16", "int8-minmax"}
+    assert layers.loc[layers["tensor"] == "h", "sqnr_db"].tolist() == [10.0, 10.0]
+    times = pd.read_csv(tmp_path / "throughput.csv")
+    assert times.groupby("candidate")["latency_ms"].count().to_dict() == {
+        "fp16": 100,
+        "fp32": 100,
+        "int8-minmax": 100,
+    }
+
+
+def test_infinite_errors_survive_the_json(tmp_path):
+    broken = records.error(sqnr_db=float("-inf"), cosine=-1.0, max_abs=float("inf"))
+    run = judged(
+        records.run(records.fp32(), records.candidate(outputs=(broken,))), output_sqnr_db_min=1
+    )
+    write_report(run, tmp_path)
+    again = RunResult.model_validate_json((tmp_path / "result.json").read_bytes())
+    assert again.candidate("int8-minmax").outputs[0] == broken
+    assert "−∞" in render_html(again)  # noqa: RUF001
+
+
+def test_plots_of_the_same_result_are_the_same_bytes():
+    run = judged(records.run(), accuracy_drop_points_max=5)
+    assert render_html(run) == render_html(run)
+
+
+def test_junit_counts_failures_and_calls_missing_evidence_an_error():
+    run = records.run(records.fp32(), records.candidate(latency=()))
+    run = judged(run, accuracy_drop_points_max=1, flips_pct_max=50, latency_p50_ms_max=1)
+    suite = ET.fromstring(render_junit(run)).find("testsuite")
+    assert suite.attrib == {"name": "int8-minmax", "tests": "3", "failures": "1", "errors": "1"}
+    kinds = {case.get("name"): [child.tag for child in case] for case in suite}
+    assert sorted(map(tuple, kinds.values())) == [(), ("error",), ("failure",)]
+    empty = ET.fromstring(render_junit(judged(records.run()))).find("testsuite")
+    assert empty.get("errors") == "1"
+    ET.fromstring(render_junit(nasty_run()))
+
+
+def test_samples_csv_holds_every_sample_and_no_formula(tmp_path):
+    path = tmp_path / "samples.csv"
+    with SamplesCsv(path) as samples:
+        samples.add("fp32", records.sample(id="=cmd()", metadata={"a": "b"}))
+        samples.add("int8-minmax", records.sample(label=None, prediction="-1.5", margin=-0.25))
+    with path.open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first["id"] == "'=cmd()"
+    assert (second["label"], second["prediction"], second["margin"]) == ("", "-1.5", "-0.25")
+    assert first["metadata"] == "a=b"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
+def test_text_that_a_spreadsheet_would_run_is_quoted(text):
+    assert safe_text(text) == f"'{text}"
+    assert safe_text("-1.5e3") == "-1.5e3"
+    assert safe_text("plain") == "plain"
+
+
+def test_numbers_are_short_and_missing_ones_are_dashes():
+    assert [number(v) for v in (None, 0.0, 12.3456789, 1234567.0, float("inf"))] == [
+        "—",
+        "0",
+        "12.35",
+        "1,234,567",
+        "∞",
+    ]
+
+
+def test_the_result_has_a_schema_version_and_refuses_another():
+    content = json.loads(records.run().model_dump_json())
+    assert content["schema_version"] == 1
+    content["schema_version"] = 2
+    with pytest.raises(ValueError, match="schema_version"):
+        RunResult.model_validate(content)
+    assert re.fullmatch(r"[0-9-]+-[0-9a-f]{6}", content["run_id"])
