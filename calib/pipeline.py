@@ -10,9 +10,17 @@ from calib.environment import environment_record
 from calib.gate import evaluate
 from calib.progress import Progress
 from calib.report import SamplesCsv, write_report
-from calib.results import CandidateRecord, Precision, RunResult, RunVerdict, SampleVerdict, Verdict
+from calib.results import (
+    CandidateRecord,
+    Precision,
+    RunResult,
+    RunVerdict,
+    SampleVerdict,
+    TensorError,
+    Verdict,
+)
 from calib.rundir import place, run_directory
-from calib.stages.analyse import OnRow, Outputs, analyse_candidate
+from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
 from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.measure import (
@@ -37,6 +45,14 @@ class FinishedRun:
     directory: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What is written while the engines are compared."""
+
+    folder: Path
+    samples: SamplesCsv
+
+
 def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
     """Calibrate, build, compare, analyse, judge and report.
 
@@ -53,7 +69,8 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
     parent = experiment.output.reports / experiment.name
     with run_directory(parent, run_id) as folder:
         with SamplesCsv(folder / "samples.csv") as samples:
-            records = _measure(bench, inputs, calibration, candidates, samples.add)
+            files = _Files(folder, samples)
+            records = _measure(bench, inputs, calibration, candidates, files)
         facts = RunResult(
             experiment=experiment.name,
             run_id=run_id,
@@ -80,13 +97,13 @@ def _measure(
     inputs: Inputs,
     calibration: Calibration,
     candidates: tuple[Candidate, ...],
-    on_row: OnRow,
+    files: _Files,
 ) -> tuple[CandidateRecord, ...]:
     """Run every engine over the validation data, and say all there is to say of each."""
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
     facts = [
-        _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), on_row)
+        _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
         for c in candidates
     ]
     ids = frozenset(v.id for fact in facts for v in fact.tail if fact.calibrator)
@@ -110,12 +127,16 @@ def _judged(
     calibration: Calibration,
     candidate: Candidate,
     outputs: Outputs,
-    on_row: OnRow,
+    files: _Files,
 ) -> CandidateRecord:
     is_reference = candidate.precision is Precision.FP32
-    errors = () if is_reference else compare(bench, outputs.reference, outputs.candidate, candidate)
+    errors: tuple[TensorError, ...] = ()
+    if not is_reference:
+        compared = compare(bench, outputs.reference, outputs.candidate, candidate)
+        errors = compared.errors
+        place(compared.accuracy_file, files.folder / "polygraphy" / f"{candidate.name}.json")
     layers = compare_layers(bench, inputs, calibration, candidate)
-    found = analyse_candidate(bench, inputs, candidate, outputs, on_row)
+    found = analyse_candidate(bench, inputs, candidate, outputs, files.samples.add)
     broken = (f"{found.not_finite} samples have NaN or infinity in their output",)
     return CandidateRecord(
         name=candidate.name,

@@ -70,6 +70,7 @@ def test_a_run_leaves_its_files_and_nothing_else(workspace):
         "junit.xml",
         "layers.csv",
         "models",
+        "polygraphy",
         "report.html",
         "result.json",
         "samples.csv",

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from calib.errors import ModelError
+from calib.graph.opset import raised
 
 FP16_MAX = 65504.0
 QDQ_OPSET = 19
@@ -24,14 +25,14 @@ def to_fp16(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     demands in float32 (scales of Resize, Range) stays so.
 
     Raises:
-        ModelError: if the model has control flow, which is not converted.
+        ModelError: if the model has control flow, which is not converted, or it is quantized and
+            cannot be raised to the opset that FP16 scales need.
     """
     model = model.clone()
     _refuse_control_flow(model)
-    if any(node.op_type == "QuantizeLinear" for node in model.graph):
-        version = model.opset_imports.get("", 0)
-        if version < QDQ_OPSET:
-            model.opset_imports[""] = QDQ_OPSET
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
+    if quantized and model.opset_imports.get("", 0) < QDQ_OPSET:
+        model = raised(model, QDQ_OPSET)
     warnings = tuple(_convert_constants(model))
     _convert_casts(model)
     _cast_inputs(model)

@@ -11,11 +11,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, version_converter
+from onnx import external_data_helper
 from onnx_ir.passes import common
 
 from calib.errors import ModelError
 from calib.graph.fold import fold_weight_layouts
+from calib.graph.opset import raised_proto
 from calib.graph.refuse import refuse_uncalibratable, warnings_of
 from calib.results import ModelRecord, TensorSpec
 
@@ -55,7 +56,10 @@ def load_model(path: Path) -> Model:
     proto = _read_proto(path)
     _check(path)
     upgraded = _opset(proto) < MIN_OPSET
-    model = ir.from_proto(_upgrade(path)) if upgraded else ir.load(path)
+    if upgraded:
+        model = ir.from_proto(raised_proto(onnx.load(path), _UPGRADED_OPSET, str(path)))
+    else:
+        model = ir.load(path)
     graph = _normalised(model)
     refuse_uncalibratable(graph, path)
     warnings = warnings_of(graph)
@@ -136,18 +140,6 @@ def _external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
 
 def _opset(proto: onnx.ModelProto) -> int:
     return next((i.version for i in proto.opset_import if i.domain in ("", "ai.onnx")), 0)
-
-
-def _upgrade(path: Path) -> onnx.ModelProto:
-    try:
-        upgraded = version_converter.convert_version(onnx.load(path), _UPGRADED_OPSET)
-    except Exception as error:  # the converter raises plain RuntimeError and others
-        raise ModelError(
-            str(path),
-            f"its opset cannot be raised to {_UPGRADED_OPSET}: {error}",
-            fix=f"Export the model again with opset {_UPGRADED_OPSET} or newer.",
-        ) from error
-    return upgraded
 
 
 def _normalised(model: ir.Model) -> ir.Model:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -43,10 +44,16 @@ def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
     return bench.artifact("outputs", title, key, make, split.scan.samples).path
 
 
-def compare(
-    bench: Workbench, reference: Path, outputs: Path, candidate: Candidate
-) -> tuple[TensorError, ...]:
-    """Error of each output, through Polygraphy's comparator; its own result file is kept too."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Error of each output, and Polygraphy's own verdicts in its own format."""
+
+    errors: tuple[TensorError, ...]
+    accuracy_file: Path
+
+
+def compare(bench: Workbench, reference: Path, outputs: Path, candidate: Candidate) -> Comparison:
+    """Hold a candidate's outputs against FP32's, through Polygraphy's comparator."""
     key = {"reference": reference.name, "outputs": outputs.name}
 
     def make(folder: Path, _: Advance) -> None:
@@ -55,7 +62,8 @@ def compare(
         write_atomically(folder / "errors.json", _ERRORS.dump_json(errors))
 
     found = bench.artifact("compare", f"compare {candidate.name}", key, make)
-    return _ERRORS.validate_json((found.path / "errors.json").read_bytes())
+    errors = _ERRORS.validate_json((found.path / "errors.json").read_bytes())
+    return Comparison(errors, found.path / "accuracy.json")
 
 
 def compare_layers(

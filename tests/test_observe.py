@@ -1,0 +1,91 @@
+"""One pass counts what numpy counts, whatever the batches, and leaves padding out."""
+
+import models
+import numpy as np
+import onnx
+import pytest
+
+from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.errors import DataError
+from calib.graph.load import load_model
+from calib.graph.save import save_model
+from calib.graph.select import SelectionSpec, select
+from calib.graph.taps import tapped, taps_from_tensors
+from calib.observe import observe
+from data_loaders import Sample, batches
+
+# One thread: a float sum must not depend on how a batch is split over cores.
+BACKEND = OnnxRuntime(OnnxRuntimeSpec(threads=1, optimization="basic"))
+
+
+def observed(folder, samples, batch_size, *, ignore_padding=True):
+    onnx.save(models.transformer_block(), folder / "m.onnx")
+    graph = load_model(folder / "m.onnx").graph
+    taps = taps_from_tensors(graph, select(graph, SelectionSpec()).activation_tensors)
+    path = folder / "tapped.onnx"
+    save_model(tapped(graph, [t.source for t in taps if not t.is_input]), path)
+    seen = []
+    with BACKEND.engine(path) as engine:
+        found = observe(
+            engine,
+            batches(samples, batch_size),
+            taps,
+            ignore_padding=ignore_padding,
+            on_batch=seen.append,
+        )
+    assert sum(seen) == found.samples == len(samples)
+    return found
+
+
+def text_like(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        Sample(f"s{i}", {"x": rng.normal(size=(length, models.FEATURES)).astype(np.float32)})
+        for i, length in enumerate(lengths)
+    ]
+
+
+def test_statistics_are_those_of_every_sample_alone(tmp_path):
+    samples = text_like([6] * 10)
+    found = observed(tmp_path, samples, 4)
+    values = [models.run(_with_taps(), {"x": s.inputs["x"][None]}) for s in samples]
+    for name in ("q", "mixed"):
+        exact = np.concatenate([np.ravel(v[name]) for v in values])
+        got = found.statistics[name]
+        assert got.count == exact.size
+        assert got.maximum == pytest.approx(exact.max(), rel=1e-5)
+        assert got.minimum == pytest.approx(exact.min(), rel=1e-5)
+    assert found.statistics["kt"].count == found.statistics["q"].count
+    assert found.batches == 3
+
+
+def _with_taps():
+    proto = models.transformer_block()
+    for name in ("q", "mixed"):
+        proto.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        )
+    return proto
+
+
+def test_the_input_is_counted_bit_for_bit_in_any_order_and_batch(tmp_path):
+    samples = text_like([5] * 23)
+    shuffled = [samples[i] for i in np.random.default_rng(1).permutation(len(samples))]
+    one = observed(tmp_path, samples, 23).statistics["x"]
+    two = observed(tmp_path, shuffled, 4).statistics["x"]
+    assert one.counts.tobytes() == two.counts.tobytes()
+    assert (one.exponent, one.minimum, one.maximum, one.zeros) == (
+        two.exponent,
+        two.minimum,
+        two.maximum,
+        two.zeros,
+    )
+
+
+def test_a_sample_that_breaks_the_model_is_named_with_the_tensor(tmp_path):
+    samples = text_like([4] * 6)
+    samples[4].inputs["x"][:] = 1e38
+    with pytest.raises(DataError) as caught:
+        observed(tmp_path, samples, 3)
+    assert "samples s4" in str(caught.value)
+    assert "not finite" in str(caught.value)
