@@ -21,7 +21,6 @@ _PACKAGES = [
     "onnxruntime",
     "pandas",
     "polygraphy",
-    "scipy",
     "tokenizers",
     "tensorrt",
 ]
