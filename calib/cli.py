@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,20 +10,39 @@ import typer
 from rich.console import Console
 
 from calib.config import experiment_schema, load_experiment, load_limits
+from calib.doctor import diagnose
 from calib.errors import InputError
 from calib.gate import evaluate, exit_code
+from calib.graph.load import read_model
+from calib.graph.tensorrt_rules import findings
 from calib.pipeline import run_experiment
 from calib.progress import Progress, Silent
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
-from calib.terminal import TerminalProgress, output_console, print_result, print_verdict
+from calib.terminal import (
+    TerminalProgress,
+    output_console,
+    print_diagnosis,
+    print_result,
+    print_verdict,
+)
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
 )
-_COMMANDS = ("run", "gate", "schema")
+_COMMANDS = ("run", "gate", "check", "doctor", "schema")
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+
+
+class BackendKind(StrEnum):
+    """The backends by the name that the config gives them."""
+
+    AUTO = "auto"
+    ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt_rtx"
+
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config field.")
@@ -31,12 +51,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line at the
 
 
 @app.command()
-def run(config: Path, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def run(
+    config: Path,
+    overrides: Overrides = None,
+    backend: Annotated[
+        BackendKind | None, typer.Option(help="Take this backend, with its defaults.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
     Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 130 interrupted.
     """
-    experiment = load_experiment(config, overrides or ())
+    chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
+    experiment = load_experiment(config, [*chosen, *(overrides or ())])
     console = Console(stderr=True)
     progress: Progress = TerminalProgress(console) if console.is_terminal else Silent()
     try:
@@ -70,6 +98,28 @@ def gate(
     else:
         print_verdict(output_console(), verdict)
     raise typer.Exit(exit_code(verdict.verdict))
+
+
+@app.command()
+def check(model: Path) -> None:
+    """Say what TensorRT would refuse, change or not run in INT8 in an ONNX file.
+
+    Exit code: 0 nothing refused, 1 something would be.
+    """
+    found = findings(read_model(model))
+    out = output_console()
+    for finding in found:
+        mark = "refused" if finding.refused else "warning"
+        line = f"{mark}: node {finding.node}: {finding.problem}. {finding.fix}"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{model}: {len(found)} findings", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(int(any(finding.refused for finding in found)))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what each backend can do on this machine, and what would help."""
+    print_diagnosis(output_console(), diagnose())
 
 
 @app.command()

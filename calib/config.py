@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
+from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
 from calib.graph.select import SelectionSpec
 from calib.limits import LimitsSpec
@@ -122,7 +123,7 @@ class Experiment(Spec):
         default_factory=SelectionSpec, description="Which tensors become INT8."
     )
     engines: EnginesSpec = Field(default_factory=EnginesSpec, description="What is built.")
-    backend: OnnxRuntimeSpec = Field(
+    backend: BackendSpec = Field(
         default_factory=OnnxRuntimeSpec, description="What runs the engines."
     )
     analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="Depth of analysis.")

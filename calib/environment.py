@@ -23,6 +23,7 @@ _PACKAGES = [
     "polygraphy",
     "tokenizers",
     "tensorrt",
+    "tensorrt_rtx_cu13",
 ]
 
 
@@ -75,7 +76,7 @@ def _git_state(folder: Path) -> tuple[str | None, bool | None]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments
+        done = subprocess.run(
             ["git", *arguments],  # noqa: S607 - the user's own git
             cwd=folder,
             capture_output=True,

@@ -13,7 +13,7 @@ from calib.results import (
     RunVerdict,
     Verdict,
 )
-from calib.rules import RULES, Facts, Rule
+from calib.rules import EXECUTION, RULES, Facts, Rule
 
 _RANK = {Verdict.PASS: 0, Verdict.NO_EVIDENCE: 1, Verdict.FAIL: 2}
 _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NO_EVIDENCE: 3}
@@ -86,6 +86,8 @@ def _judge_candidate(
         for rule in RULES
         if (limit := getattr(limits, rule.name)) is not None
     )
+    if rules and candidate.engines:
+        rules += (_apply(EXECUTION, 1.0, facts),)
     worst = max((r.verdict for r in rules), key=_RANK.__getitem__, default=Verdict.NO_EVIDENCE)
     return CandidateVerdict(candidate=candidate.name, verdict=worst, rules=rules)
 

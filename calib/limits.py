@@ -69,3 +69,9 @@ class LimitsSpec(BaseModel):
     size_ratio_vs_fp32_max: float | None = Field(
         default=None, gt=0, description="Size of the file over FP32's."
     )
+    int8_macs_pct_min: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="TensorRT: share of the multiply-accumulates that ran in INT8, in %.",
+    )

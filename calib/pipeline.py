@@ -22,6 +22,7 @@ from calib.results import (
 from calib.rundir import place, run_directory
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
+from calib.stages.engines import build_engines
 from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.measure import (
     compare,
@@ -152,6 +153,7 @@ def _judged(
         score=found.score,
         flips=found.flips,
         tail=() if is_reference else found.tail,
+        engines=build_engines(bench, inputs, calibration, candidate),
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )
 

@@ -7,17 +7,13 @@ finished long ago. A field is None when there is no evidence for it, never when 
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from calib.engine_record import EngineRecord
+from calib.record import Precision as Precision  # part of this schema too
+from calib.record import Record as Record
 
 SCHEMA_VERSION: Literal[1] = 1
-
-
-class Record(BaseModel):
-    """A frozen, strict value read from or written to disk."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", ser_json_inf_nan="constants", protected_namespaces=()
-    )
 
 
 class Verdict(StrEnum):
@@ -26,14 +22,6 @@ class Verdict(StrEnum):
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
     NO_EVIDENCE = "NO_EVIDENCE"
-
-
-class Precision(StrEnum):
-    """The number format a candidate asks for."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
 
 
 class TaskKind(StrEnum):
@@ -280,6 +268,9 @@ class CandidateRecord(Record):
     flips: FlipSummary | None = None
     tail: tuple[SampleVerdict, ...] = ()
     latency: tuple[LatencyRecord, ...] = ()
+    engines: tuple[EngineRecord, ...] = Field(
+        default=(), description="What a TensorRT builder made of it, one for each target."
+    )
     warnings: tuple[str, ...] = ()
 
 

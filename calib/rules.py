@@ -226,6 +226,31 @@ def size_ratio(facts: Facts) -> Found:
     return Found(own / reference, 1, f"{own / 1e6:.2f} MB against {reference / 1e6:.2f} MB")
 
 
+def int8_macs(facts: Facts) -> Found:
+    """Share of the multiply-accumulates that ran in INT8, on the target where it is smallest."""
+    known = [(e.int8_macs_pct, e) for e in facts.candidate.engines if e.int8_macs_pct is not None]
+    if not known or len(known) < len(facts.candidate.engines):
+        return Found(None, 0, "no engine whose layers are known")
+    value, worst = min(known, key=lambda pair: pair[0])
+    left = f", {len(worst.demoted)} nodes asked for INT8 and got something else"
+    return Found(
+        value, len(worst.nodes), f"of target {worst.target}{left if worst.demoted else ''}"
+    )
+
+
+def execution(facts: Facts) -> Found:
+    """Whether every engine ran: 1, or nothing where one was only built."""
+    idle = [engine for engine in facts.candidate.engines if not engine.ran_here]
+    if idle:
+        reason = f"built for {idle[0].target}, not run: {idle[0].why_not_run}"
+        return Found(None, 0, f"{reason}; accuracy is ONNX Runtime's on the same graph")
+    return Found(1.0, len(facts.candidate.engines), "outputs come from the engines themselves")
+
+
+EXECUTION = Rule("execution", "engines that ran", "", execution)
+"""Not a limit that can be left out: an engine that never ran is no evidence for itself."""
+
+
 def validation_samples(facts: Facts) -> Found:
     """Samples that the verdict rests on."""
     summary = facts.candidate.flips
@@ -256,4 +281,5 @@ RULES = (
     Rule("speedup_vs_fp16_min", "speed-up over FP16", "x", speedup_vs_fp16),
     Rule("latency_p50_ms_max", "median latency", "ms", latency_p50),
     Rule("size_ratio_vs_fp32_max", "size over FP32's", "", size_ratio),
+    Rule("int8_macs_pct_min", "multiply-accumulates in INT8", "%", int8_macs),
 )

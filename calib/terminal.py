@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from calib.doctor import Diagnosis
 from calib.results import CandidateRecord, RunResult, RunVerdict, Verdict
 
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
@@ -64,6 +65,27 @@ def print_verdict(console: Console, verdict: RunVerdict) -> None:
     console.print()
     console.print(verdict.verdict.replace("_", " "), style=_STYLE[verdict.verdict], end="  ")
     console.print(verdict.reason, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_diagnosis(console: Console, found: Diagnosis) -> None:
+    """One screen: machine, backends, advice."""
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    facts.add_row("Python", found.python)
+    facts.add_row("packages", ", ".join(f"{k} {v}" for k, v in found.packages.items()))
+    gpu = found.gpu
+    facts.add_row("GPU", gpu.problem or f"{gpu.name}, compute capability {gpu.compute_capability}")
+    facts.add_row("driver", f"CUDA up to {gpu.driver_cuda}" if gpu.driver_cuda else "none")
+    console.print(facts)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("backend", "version", "builds", "runs", "why not"):
+        table.add_column(title)
+    for backend in found.backends:
+        answers = ["yes" if can else "no" for can in (backend.can_build, backend.can_run)]
+        table.add_row(backend.kind, backend.version or "-", *answers, backend.problem)
+    console.print(table)
+    if found.advice:
+        console.print(f"\n{found.advice}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:

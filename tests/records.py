@@ -1,5 +1,6 @@
 """A small finished run, made by hand, for what only reads results."""
 
+from calib.engine_record import EngineLayer, EngineRecord, NodePrecision
 from calib.results import (
     ActivationRecord,
     CalibrationRecord,
@@ -98,8 +99,43 @@ def candidate(name="int8-minmax", **changes):
         ),
         "tail": (sample(),),
         "latency": (latency(2.0),),
+        "engines": (engine(),),
     }
     return CandidateRecord(**{**values, **changes})
+
+
+def engine(**changes):
+    node = NodePrecision(
+        node="fc1", op_type="MatMul", asked="int8", ran="int8", engine_layer="l", macs=10, cause=""
+    )
+    lost = node.model_copy(update={"node": "fc2", "ran": "fp16", "cause": "no kernel"})
+    layer = EngineLayer(
+        name="l",
+        kind="gemm",
+        nodes=("fc1",),
+        precision="int8",
+        input_types=("int8",),
+        constant_types=("int8",),
+        output_types=("fp32",),
+        tactic="t",
+    )
+    values = {
+        "backend": "tensorrt_rtx",
+        "version": "1.7",
+        "target": "8.9",
+        "seconds": 1.0,
+        "plan_bytes": 1000,
+        "plan_sha256": "3" * 64,
+        "weights_bytes": 100,
+        "activation_bytes": None,
+        "peak_memory_bytes": 1000,
+        "profile": {"x": ((1, 4), (8, 4), (8, 4))},
+        "layers": (layer,),
+        "nodes": (node, lost),
+        "int8_macs_pct": 50.0,
+        "ran_here": True,
+    }
+    return EngineRecord(**{**values, **changes})
 
 
 def sample(**changes):

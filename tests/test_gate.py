@@ -34,6 +34,7 @@ CASES = {
     "speedup_vs_fp16_min": (1.5, 1.5, 1.6, {"latency": ()}),
     "latency_p50_ms_max": (2.0, 2.0, 1.9, {"latency": ()}),
     "size_ratio_vs_fp32_max": (0.4, 0.4, 0.39, {"size_bytes": 0}),
+    "int8_macs_pct_min": (50.0, 50.0, 50.1, {"engines": ()}),
 }
 
 
@@ -164,6 +165,24 @@ def test_a_named_candidate_is_judged_and_an_unknown_one_refused():
 def test_without_an_int8_candidate_there_is_no_evidence():
     verdict = evaluate(records.run(records.fp32(), records.fp16()), LimitsSpec(flips_pct_max=99))
     assert verdict.verdict is Verdict.NO_EVIDENCE
+
+
+def test_an_engine_that_was_built_and_not_run_is_no_evidence_whatever_was_asked():
+    idle = records.engine(ran_here=False, why_not_run="no NVIDIA driver")
+    found = judged({"flips_pct_max": 50}, engines=(records.engine(), idle))
+    assert found.verdict is Verdict.NO_EVIDENCE
+    assert [r.verdict for r in found.rules] == [Verdict.PASS, Verdict.NO_EVIDENCE]
+    assert "no NVIDIA driver" in found.rules[1].details
+    broken = judged({"flips_pct_max": 1}, engines=(idle,))
+    assert broken.verdict is Verdict.FAIL
+
+
+def test_the_share_in_int8_is_that_of_the_worst_target_and_needs_all_of_them():
+    good, unknown = records.engine(int8_macs_pct=99.0), records.engine(int8_macs_pct=None)
+    limit = {"int8_macs_pct_min": 60}
+    assert judged(limit, engines=(good,)).verdict is Verdict.PASS
+    assert judged(limit, engines=(good, records.engine())).verdict is Verdict.FAIL
+    assert judged(limit, engines=(good, unknown)).verdict is Verdict.NO_EVIDENCE
 
 
 def test_exit_codes():

@@ -1,7 +1,6 @@
 """Peak memory of an engine, taken in a process that does nothing else."""
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.backends.process import own_peak_bytes
 from calib.errors import BackendError
 from data_loaders.types import Array
 
@@ -53,17 +53,7 @@ def _probe() -> None:
     backend = OnnxRuntime(OnnxRuntimeSpec.model_validate(request["spec"]))
     with backend.engine(Path(request["model"])) as engine:
         engine.infer(inputs)
-    sys.stdout.write(str(_own_peak_bytes()))
-
-
-def _own_peak_bytes() -> int:
-    """This program's peak resident memory. getrusage alone would inherit the parent's."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sys.stdout.write(str(own_peak_bytes()))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from onnx_ir.passes import common
 from calib.errors import ModelError
 from calib.graph.fold import fold_weight_layouts
 from calib.graph.opset import raised_proto
+from calib.graph.read import read_graph
 from calib.graph.refuse import refuse_uncalibratable, warnings_of
 from calib.results import ModelRecord, TensorSpec
 
@@ -68,6 +69,17 @@ def load_model(path: Path) -> Model:
             f"opset {_opset(proto)} was raised to {_UPGRADED_OPSET}: per-channel scales need 13",
         )
     return Model(path, graph, _record(path, proto, graph, warnings))
+
+
+def read_model(path: Path) -> ir.Model:
+    """Read and check any ONNX file, quantized ones too, with shapes inferred.
+
+    Raises:
+        ModelError: if there is no such file, or it is no whole ONNX model.
+    """
+    _read_proto(path)
+    _check(path)
+    return read_graph(path)
 
 
 def model_sha256(path: Path) -> str:
@@ -154,6 +166,7 @@ def _normalised(model: ir.Model) -> ir.Model:
     ):
         rewrite(model)
     _name_nodes(model)
+    _forget_shared_placeholders(model)
     model = fold_weight_layouts(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     return model
@@ -165,6 +178,19 @@ def _name_nodes(model: ir.Model) -> None:
         base = node.name or f"{node.op_type}_{node.outputs[0].name}"
         taken[base] += 1
         node.name = base if taken[base] == 1 else f"{base}_{taken[base]}"
+
+
+def _forget_shared_placeholders(model: ir.Model) -> None:
+    """Paddle calls every dynamic axis `?`; TensorRT takes axes of one name for equal."""
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None:
+            value.shape = ir.Shape(_named_axis(size) for size in value.shape)
+
+
+def _named_axis(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim | None:
+    if isinstance(size, ir.SymbolicDim) and not (size.value or "").isidentifier():
+        return None
+    return size
 
 
 def _record(

@@ -8,10 +8,11 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from calib.record import Precision
 from calib.report.junit import render_junit
 from calib.report.plots import classes_plot, latency_plot, layers_plot
 from calib.report.tables import write_layers_csv, write_throughput_csv
-from calib.results import CandidateRecord, Precision, RunResult
+from calib.results import CandidateRecord, RunResult
 from calib.store import write_atomically
 
 _NOTHING = "—"
@@ -46,6 +47,8 @@ def render_html(result: RunResult) -> str:
         ),
         worst_layers=_worst_layers(shown),
         left_alone=Counter(r.reason for r in result.calibration.left_alone).most_common(),
+        engines=[(c.name, engine) for c in result.candidates for engine in c.engines],
+        ran_in=_ran_in(shown),
         config=json.dumps(result.config, indent=2, ensure_ascii=False),
         plots={
             "classes": Markup(classes_plot(shown)),  # noqa: S704 - our own SVG
@@ -119,6 +122,12 @@ def _worst_layers(candidate: CandidateRecord) -> frozenset[str]:
         (e for e in candidate.layers if e.sqnr_db is not None), key=lambda e: e.sqnr_db or 0.0
     )
     return frozenset(e.tensor for e in ranked[:10])
+
+
+def _ran_in(candidate: CandidateRecord) -> dict[str, str]:
+    """What each weighted node ran in, on the first target."""
+    nodes = candidate.engines[0].nodes if candidate.engines else ()
+    return {node.node: node.ran or "?" for node in nodes}
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -72,12 +72,14 @@ def _is_number(text: str) -> bool:
 
 
 def write_layers_csv(result: RunResult, path: Path) -> None:
-    """A line for each candidate and tensor, in graph order."""
-    rows = [
-        {"candidate": candidate.name, **error.model_dump()}
-        for candidate in result.candidates
-        for error in (*candidate.layers, *candidate.outputs)
-    ]
+    """A line for each candidate and tensor, in graph order, and what the engine ran it in."""
+    rows = []
+    for candidate in result.candidates:
+        nodes = candidate.engines[0].nodes if candidate.engines else ()
+        ran = {node.node: node.ran for node in nodes}
+        for error in (*candidate.layers, *candidate.outputs):
+            row = {"candidate": candidate.name, **error.model_dump()}
+            rows.append({**row, "ran_in": ran.get(error.node)})
     frame = pd.DataFrame(rows)
     for name in ("tensor", "node"):
         if name in frame:

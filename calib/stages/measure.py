@@ -18,7 +18,8 @@ from calib.graph.read import read_graph
 from calib.graph.save import save_model
 from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
 from calib.progress import Advance
-from calib.results import LatencyRecord, Precision, TensorError
+from calib.record import Precision
+from calib.results import LatencyRecord, TensorError
 from calib.stages.calibrate import Calibration, Candidate
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
@@ -192,8 +193,10 @@ def _saturation(
 def measure_speed(
     bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]
 ) -> dict[str, tuple[LatencyRecord, ...]]:
-    """Latency of all engines at each batch size, taken in turns."""
+    """Latency of all engines at each batch size, taken in turns; nothing for TensorRT engines."""
     spec = bench.experiment.throughput
+    if bench.builder is not None:
+        return {}  # ONNX Runtime's speed would be taken for TensorRT's
     sizes = [size for size in spec.batch_sizes if size <= inputs.validation.scan.samples]
     if not sizes:
         return {}
@@ -251,7 +254,7 @@ def speed_batch(inputs: Inputs, size: int) -> Batch:
 def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> int | None:
     """Peak resident memory of a process that runs one batch of one engine, in bytes."""
     sizes = bench.experiment.throughput.batch_sizes
-    if not sizes:
+    if not sizes or bench.builder is not None:
         return None
     size = min(max(sizes), inputs.validation.scan.samples)
     key = {
@@ -263,7 +266,7 @@ def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> in
 
     def make(folder: Path, _: Advance) -> None:
         feed = speed_batch(inputs, size).inputs
-        peak = peak_memory_bytes(candidate.path, bench.experiment.backend, feed)
+        peak = peak_memory_bytes(candidate.path, bench.backend.spec, feed)
         write_atomically(folder / "peak.json", json.dumps(peak))
 
     found = bench.artifact("memory", f"memory of {candidate.name}", key, make)

@@ -9,7 +9,9 @@ from typing import Any
 
 import calib
 import data_loaders
-from calib.backends.onnxruntime import OnnxRuntime
+from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.backends.tensorrt import TensorRtBuilder, choose, open_builder
+from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
 from calib.environment import package_versions
 from calib.progress import Advance, Progress
@@ -21,11 +23,22 @@ _JUDGING = frozenset({"cli.py", "gate.py", "rules.py", "limits.py", "terminal.py
 
 @dataclass(frozen=True, slots=True)
 class Workbench:
-    """One run's surroundings; `timings` is the only thing that grows."""
+    """One run's surroundings; `timings` is the only thing that grows.
+
+    Attributes:
+        experiment: with `auto` settled.
+        store: finished stages.
+        backend: runs the FP32 model and, where no TensorRT can, the candidates.
+        builder: builds TensorRT engines; None where the backend is ONNX Runtime alone.
+        progress: whom to tell.
+        made_by: code and packages that every result depends on.
+        timings: of the stages so far.
+    """
 
     experiment: Experiment
     store: Store
     backend: OnnxRuntime
+    builder: TensorRtBuilder | None
     progress: Progress
     made_by: Mapping[str, Any]
     timings: list[StageRecord] = field(default_factory=list)
@@ -59,20 +72,28 @@ class Workbench:
 
 
 def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
-    """Open the store and the backend.
+    """Open the store and the backend; `auto` is settled here, and says what it became.
 
     Raises:
-        BackendError: if the backend cannot run here.
+        BackendError: if the backend cannot be used here.
     """
+    spec = experiment.backend
+    if isinstance(spec, AutoSpec):
+        spec, why = choose(spec)
+        progress.note(why)
+        experiment = experiment.model_copy(update={"backend": spec})
+    builder = None if isinstance(spec, OnnxRuntimeSpec) else open_builder(spec)
+    runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
     sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
     return Workbench(
         experiment=experiment,
         store=Store(experiment.output.store),
-        backend=OnnxRuntime(experiment.backend),
+        backend=OnnxRuntime(runtime),
+        builder=builder,
         progress=progress,
         made_by={
             "code": [sha256_from_tree(root, exclude=_JUDGING) for root in sources],
             "packages": package_versions(),
-            "backend": experiment.backend.model_dump(mode="json"),
+            "backend": runtime.model_dump(mode="json"),
         },
     )

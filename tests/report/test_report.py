@@ -100,7 +100,15 @@ def test_whatever_a_run_carries_is_escaped():
 
 
 def test_a_run_with_nothing_measured_still_has_a_page():
-    bare = {"score": None, "flips": None, "layers": (), "outputs": (), "tail": (), "latency": ()}
+    bare = {
+        "engines": (),
+        "score": None,
+        "flips": None,
+        "layers": (),
+        "outputs": (),
+        "tail": (),
+        "latency": (),
+    }
     run = records.run(
         records.candidate("fp32", peak_memory_bytes=None, **bare),
         records.candidate(peak_memory_bytes=None, **bare),
@@ -130,6 +138,14 @@ def test_files_are_complete_and_the_result_reads_back(tmp_path):
         "fp32": 100,
         "int8-minmax": 100,
     }
+
+
+def test_engines_show_what_was_asked_for_in_int8_and_ran_in_something_else():
+    html = render_html(judged(records.run(), int8_macs_pct_min=1))
+    text = " ".join(" ".join(Page(html).text).split())
+    assert "asked for INT8, ran in something else" in text
+    assert "fc2 MatMul fp16" in text
+    assert "no kernel" in text
 
 
 def test_infinite_errors_survive_the_json(tmp_path):

@@ -1,0 +1,165 @@
+"""Building TensorRT engines of every candidate, and what each node of them ran in."""
+
+import json
+from pathlib import Path
+
+from calib.backends.precision import int8_macs_pct, layers_from_dump, node_precisions
+from calib.backends.tensorrt import TensorRtBuilder
+from calib.backends.tensorrt_build import Profile
+from calib.backends.tensorrt_specs import ProfileSpec
+from calib.engine_record import EngineRecord
+from calib.errors import ConfigError
+from calib.graph.macs import macs_by_node, weighted_nodes
+from calib.graph.read import read_graph
+from calib.graph.save import save_model
+from calib.graph.tensorrt_rules import refuse_for_tensorrt
+from calib.progress import Advance
+from calib.results import Precision
+from calib.stages.calibrate import Calibration, Candidate
+from calib.stages.inputs import Inputs
+from calib.stages.workbench import Workbench
+from calib.store import sha256_from_file, write_atomically
+
+_STEPS = 1000
+"""Nobody knows beforehand how many steps a build has; the bar only shows that it lives."""
+
+
+def build_engines(
+    bench: Workbench, inputs: Inputs, calibration: Calibration, candidate: Candidate
+) -> tuple[EngineRecord, ...]:
+    """One engine for each target; none where the backend is ONNX Runtime.
+
+    Raises:
+        BackendError: if a build fails.
+        ConfigError: if the config's profiles do not fit the model.
+    """
+    if bench.builder is None:
+        return ()
+    profile = engine_profile(bench, inputs)
+    return tuple(
+        _build(bench, bench.builder, calibration, candidate, target, profile)
+        for target in bench.builder.targets
+    )
+
+
+def engine_profile(bench: Workbench, inputs: Inputs) -> Profile:
+    """(minimum, optimum, maximum) shape of every input, batch axis included.
+
+    From the config where it gives them; else from the data: the smallest, median and largest size
+    of each axis over both splits, and batches from 1 to the largest that is run.
+    """
+    experiment = bench.experiment
+    given = getattr(experiment.backend, "profiles", None) or {}
+    sizes = [experiment.data.batch_size, *experiment.throughput.batch_sizes]
+    batch = (1, experiment.data.batch_size, max(sizes))
+    profile: Profile = {}
+    for spec in inputs.model.record.inputs:
+        axes = [batch]
+        both = (split.scan.shapes[spec.name] for split in (inputs.calibration, inputs.validation))
+        for one, other in zip(*both, strict=True):
+            axes.append((min(one[0], other[0]), other[1], max(one[2], other[2])))
+        smallest, best, largest = (tuple(axis[i] for axis in axes) for i in range(3))
+        profile[spec.name] = (smallest, best, largest)
+        if spec.name in given:
+            profile[spec.name] = _checked(spec.name, given[spec.name], len(axes))
+    unknown = sorted(set(given) - set(profile))
+    if unknown:
+        raise ConfigError(
+            f"backend.profiles.{unknown[0]}", "is no input of the model", expected=list(profile)
+        )
+    return profile
+
+
+def _checked(
+    name: str, spec: ProfileSpec, rank: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    shapes = (spec.min, spec.opt, spec.max)
+    ordered = all(a <= b <= c for a, b, c in zip(*shapes, strict=False))
+    if {len(shape) for shape in shapes} != {rank} or not ordered:
+        raise ConfigError(
+            f"backend.profiles.{name}",
+            "needs shapes of the input's rank with min ≤ opt ≤ max on each axis",
+            got=f"{spec.min}, {spec.opt}, {spec.max}",
+            expected=f"{rank} axes",
+        )
+    return shapes
+
+
+def _build(
+    bench: Workbench,
+    builder: TensorRtBuilder,
+    calibration: Calibration,
+    candidate: Candidate,
+    target: str,
+    profile: Profile,
+) -> EngineRecord:
+    graph = calibration.graph
+    if candidate.precision is not Precision.FP32:
+        graph = read_graph(candidate.path)
+    warnings = refuse_for_tensorrt(graph, candidate.name)
+    key = {
+        "candidate": candidate.digest,
+        "spec": builder.spec.model_dump(mode="json", exclude={"reference"}),
+        "version": builder.availability.version,
+        "target": target,
+        "profile": profile,
+    }
+    precisions = _precisions(candidate)
+
+    def make(folder: Path, advance: Advance) -> None:
+        model = candidate.path
+        if candidate.precision is Precision.FP32:
+            # The same graph, normalised: some exporters' axis names TensorRT takes amiss.
+            model = folder / "model.onnx"
+            save_model(calibration.graph, model)
+        facts = builder.build(model, target, precisions, profile, folder, advance)
+        facts["warnings"] = [*warnings, *facts["warnings"]]
+        for part in folder.glob("model.onnx*"):
+            part.unlink()
+        (folder / "request.json").unlink()  # it holds this machine's paths
+        write_atomically(folder / "facts.json", json.dumps(facts))
+
+    title = f"engine {candidate.name}, {target}"
+    found = bench.artifact("engine", title, key, make, _STEPS).path
+    return _record(builder, calibration, candidate, target, profile, found)
+
+
+def _precisions(candidate: Candidate) -> tuple[str, ...]:
+    wanted = {candidate.precision, candidate.rest} - {None, Precision.FP32}
+    return tuple(sorted(str(precision) for precision in wanted))
+
+
+def _record(
+    builder: TensorRtBuilder,
+    calibration: Calibration,
+    candidate: Candidate,
+    target: str,
+    profile: Profile,
+    folder: Path,
+) -> EngineRecord:
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    layers = layers_from_dump((folder / "layers.txt").read_text(encoding="utf-8"))
+    optimum = {name: shapes[1] for name, shapes in profile.items()}
+    weighted = weighted_nodes(calibration.graph)
+    is_int8 = candidate.precision is Precision.INT8
+    asked = calibration.selection.quantized_nodes & weighted.keys() if is_int8 else frozenset()
+    macs = macs_by_node(calibration.graph, optimum)
+    nodes = node_precisions(layers, weighted, frozenset(asked), macs)
+    return EngineRecord(
+        backend=builder.spec.kind,
+        version=facts["version"],
+        target=target,
+        seconds=facts["seconds"],
+        plan_bytes=(folder / "engine.plan").stat().st_size,
+        plan_sha256=sha256_from_file(folder / "engine.plan"),
+        weights_bytes=facts["weights_bytes"],
+        activation_bytes=facts["activation_bytes"],
+        peak_memory_bytes=facts["peak_memory_bytes"],
+        profile=profile,
+        layers=layers,
+        nodes=nodes,
+        int8_macs_pct=int8_macs_pct(nodes),
+        ran_here=False,
+        why_not_run=builder.availability.problem or "running engines is not built into calib yet",
+        warnings=tuple(facts["warnings"]),
+    )
