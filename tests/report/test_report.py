@@ -165,7 +165,7 @@ def test_plots_of_the_same_result_are_the_same_bytes():
 
 
 def test_junit_counts_failures_and_calls_missing_evidence_an_error():
-    run = records.run(records.fp32(), records.candidate(latency=()))
+    run = records.run(records.fp32(), records.candidate(latency=(), engines=()))
     run = judged(run, accuracy_drop_points_max=1, flips_pct_max=50, latency_p50_ms_max=1)
     suite = ET.fromstring(render_junit(run)).find("testsuite")
     assert suite.attrib == {"name": "int8-minmax", "tests": "3", "failures": "1", "errors": "1"}
