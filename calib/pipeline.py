@@ -1,7 +1,7 @@
 """A run from the config to the report: the story on one page."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from calib.results import (
 from calib.rundir import place, run_directory
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
-from calib.stages.engines import build_engines
+from calib.stages.engines import BuiltEngine, build_engines
 from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.measure import (
     compare,
@@ -101,6 +101,8 @@ def _measure(
     files: _Files,
 ) -> tuple[CandidateRecord, ...]:
     """Run every engine over the validation data, and say all there is to say of each."""
+    built = {c.name: build_engines(bench, inputs, calibration, c) for c in candidates}
+    candidates = tuple(replace(c, plan=_plan(built[c.name])) for c in candidates)
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
     facts = [
@@ -115,11 +117,16 @@ def _measure(
             update={
                 "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
                 "latency": latency.get(fact.name, ()),
+                "engines": tuple(engine.record for engine in built[fact.name]),
                 "peak_memory_bytes": measure_memory(bench, inputs, candidate),
             }
         )
         for fact, candidate in zip(facts, candidates, strict=True)
     )
+
+
+def _plan(engines: tuple[BuiltEngine, ...]) -> Path | None:
+    return next((engine.plan for engine in engines if engine.record.ran_here), None)
 
 
 def _judged(
@@ -153,7 +160,6 @@ def _judged(
         score=found.score,
         flips=found.flips,
         tail=() if is_reference else found.tail,
-        engines=build_engines(bench, inputs, calibration, candidate),
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )
 

@@ -165,7 +165,30 @@ def a_builder_that_is_not_there():
     return "nowhere:build: cannot be imported"
 
 
+def tensorrt_that_is_not_there():
+    changed(lambda c: c.update(backend={"kind": "tensorrt"}))
+    return "backend.kind tensorrt: cannot be used here"
+
+
+def a_target_that_does_not_exist():
+    pytest.importorskip("tensorrt_rtx")
+    rtx = {"kind": "tensorrt_rtx", "compute_capabilities": ["3.5"]}
+    changed(lambda c: c.update(backend=rtx))
+    return "does not build for it (got 3.5; expected"
+
+
+def a_profile_of_another_rank():
+    pytest.importorskip("tensorrt_rtx")
+    shapes = {"min": [1], "opt": [8], "max": [8]}
+    rtx = {"kind": "tensorrt_rtx", "profiles": {"x": shapes}}
+    changed(lambda c: c.update(backend=rtx))
+    return "backend.profiles.x: needs shapes of the input's rank"
+
+
 CASES = [
+    tensorrt_that_is_not_there,
+    a_target_that_does_not_exist,
+    a_profile_of_another_rank,
     no_config,
     malformed_config,
     unknown_key,

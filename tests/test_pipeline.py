@@ -1,5 +1,6 @@
 """A whole run on a tiny model: the verdict, the files, resuming, and judging again."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -278,3 +279,55 @@ def test_the_result_file_is_the_result(workspace):
     finished = run("throughput.batch_sizes=[]")
     text = (finished.directory / "result.json").read_bytes()
     assert RunResult.model_validate_json(text) == finished.result
+
+
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx_cu13 is not installed"
+)
+
+
+@needs_rtx
+def test_engines_that_cannot_run_here_are_built_and_are_no_evidence(workspace, monkeypatch, capsys):
+    targets = "backend.compute_capabilities=['8.6', '8.9']"
+    arguments = ["--backend", "tensorrt_rtx", "--set", targets, "--set", "engines.rest=[fp16]"]
+    limit = ["--set", "limits.int8_macs_pct_min=90"]
+    assert command(monkeypatch, "config.yaml", *arguments, *limit, "--json") == 3
+    line = json.loads(capsys.readouterr().out)
+    result = RunResult.model_validate_json(
+        Path(line["report"]).with_name("result.json").read_bytes()
+    )
+    for candidate in result.candidates:
+        assert [e.target for e in candidate.engines] == ["8.6", "8.9"]
+        assert candidate.latency == ()
+        share = 100 if candidate.name.startswith("int8") else 0
+        assert [e.int8_macs_pct for e in candidate.engines] == [share, share]
+        assert candidate.engines[0].profile["x"] == ((1, 32), (16, 32), (16, 32))
+        assert not any(e.ran_here for e in candidate.engines)
+    judged = {c.candidate: c for c in result.verdict.candidates}["int8-minmax"].rules
+    assert {r.rule: r.verdict for r in judged}["int8_macs_pct_min"] is Verdict.PASS
+    assert {r.rule: r.verdict for r in judged}["execution"] is Verdict.NO_EVIDENCE
+    layers = pd.read_csv(Path(line["report"]).with_name("layers.csv"))
+    ran = layers[layers["candidate"] == "int8-minmax"].set_index("tensor")["ran_in"]
+    assert ran["h1"] == "int8"
+
+
+@needs_rtx
+def test_a_second_run_builds_no_engine_again(workspace, monkeypatch):
+    first = run("backend.kind=tensorrt_rtx").result
+    monkeypatch.setattr("calib.backends.tensorrt.build_engine", None)
+    assert run("backend.kind=tensorrt_rtx").result.candidates == first.candidates
+
+
+def test_auto_says_what_it_became_and_why(workspace, monkeypatch, capsys):
+    notes = []
+
+    class Noting(Silent):
+        def note(self, text):
+            notes.append(text)
+
+    result = run_experiment(load_experiment(Path("config.yaml"), ["backend.kind=auto"]), Noting())
+    (note,) = notes
+    if "ONNX Runtime" in note:
+        assert "tensorrt: " in note
+        assert "tensorrt_rtx: " in note
+        assert result.result.verdict.verdict is Verdict.PASS

@@ -16,6 +16,36 @@ _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class NativeCalibration:
+    """What TensorRT 8.6 to 10 calibrates with: a cache that is ready, or batches to observe.
+
+    Attributes:
+        cache: a calibration cache; or None.
+        batches: a folder of npz files, one a batch, array by input name; or None.
+        algorithm: see `tensorrt_calibrator.ALGORITHMS`.
+        batch_size: samples a batch.
+        samples: samples in all; an engine calibrated on fewer is refused.
+    """
+
+    cache: Path | None = None
+    batches: Path | None = None
+    algorithm: str = "entropy"
+    batch_size: int = 1
+    samples: int = 0
+
+    def added_to(self, request: BuildRequest) -> BuildRequest:
+        """The request with this calibration in it."""
+        return replace(
+            request,
+            calibration_cache=str(self.cache.resolve()) if self.cache else None,
+            calibration_batches=str(self.batches.resolve()) if self.batches else None,
+            calibration_algorithm=self.algorithm,
+            calibration_batch_size=self.batch_size,
+            calibration_samples=self.samples,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TensorRtBuilder:
     """A TensorRT that can build here.
 
@@ -30,11 +60,21 @@ class TensorRtBuilder:
     gpu: Gpu
 
     @property
+    def int8(self) -> str:
+        """explicit, cache or native: where INT8 ranges come from."""
+        return self.spec.int8 if isinstance(self.spec, TensorRtSpec) else "explicit"
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """What engines are built for: compute capabilities, or the GPU's name."""
         if isinstance(self.spec, TensorRtRtxSpec):
             return self.spec.compute_capabilities
         return (self.gpu.name or "this GPU",)
+
+    def runs(self, target: str) -> bool:
+        """Whether an engine of that target can be run here."""
+        here = isinstance(self.spec, TensorRtSpec) or target == self.gpu.compute_capability
+        return self.availability.can_run and here
 
     def build(
         self,
@@ -44,8 +84,7 @@ class TensorRtBuilder:
         profile: Profile,
         folder: Path,
         on_step: Callable[[int], None],
-        *,
-        cache: Path | None = None,
+        native: NativeCalibration | None = None,
     ) -> dict[str, Any]:
         """Build one engine; see `build_engine`.
 
@@ -56,7 +95,7 @@ class TensorRtBuilder:
             profile: shapes of every input.
             folder: where the engine and its log go.
             on_step: called with 1 for each step.
-            cache: a native calibration cache; the network is weakly typed then.
+            native: calibrate in TensorRT itself; the network is weakly typed then.
 
         Raises:
             BackendError: if it fails.
@@ -67,11 +106,12 @@ class TensorRtBuilder:
             model=str(model.resolve()),
             profile=profile,
             precisions=precisions,
-            strong=cache is None,
-            calibration_cache=str(cache.resolve()) if cache is not None else None,
+            strong=native is None,
             workspace_bytes=spec.workspace_mib * _MIB if spec.workspace_mib else None,
             optimization_level=spec.optimization_level,
         )
+        if native is not None:
+            request = native.added_to(request)
         if isinstance(spec, TensorRtRtxSpec):
             request = replace(request, compute_capability=target)
         else:

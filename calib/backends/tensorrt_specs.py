@@ -61,10 +61,10 @@ class TensorRtSpec(_BuilderSpec):
     """TensorRT 8.6 to 11 on a machine with its GPU."""
 
     kind: Literal["tensorrt"] = "tensorrt"
-    int8: Literal["explicit", "cache"] = Field(
+    int8: Literal["explicit", "cache", "native"] = Field(
         default="explicit",
-        description="Q/DQ in the graph, or our scales as the cache of a native calibrator "
-        "(TensorRT 8.6 to 10 only).",
+        description="Q/DQ in the graph; or, on TensorRT 8.6 to 10, our scales as the cache of a "
+        "native calibrator; or TensorRT's own calibrators fed with our samples.",
     )
     timing_cache: Path | None = Field(
         default=None, description="File with measured tactics; one a device, shared and locked."

@@ -44,7 +44,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine to build: what it is, and the ONNX file it is built from."""
+    """An engine to build: what it is, and the ONNX file it is built from.
+
+    Attributes:
+        plan: its TensorRT engine, where one was built that can run here.
+    """
 
     name: str
     precision: Precision
@@ -53,6 +57,7 @@ class Candidate:
     path: Path
     digest: str
     warnings: tuple[str, ...] = ()
+    plan: Path | None = None
 
 
 def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:

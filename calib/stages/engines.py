@@ -1,12 +1,17 @@
 """Building TensorRT engines of every candidate, and what each node of them ran in."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from calib.backends.precision import int8_macs_pct, layers_from_dump, node_precisions
-from calib.backends.tensorrt import TensorRtBuilder
+from calib.backends.tensorrt import NativeCalibration, TensorRtBuilder
 from calib.backends.tensorrt_build import Profile
+from calib.backends.tensorrt_calibrator import ALGORITHMS
 from calib.backends.tensorrt_specs import ProfileSpec
+from calib.calibrators.trt_cache import cache_from_amax
 from calib.engine_record import EngineRecord
 from calib.errors import ConfigError
 from calib.graph.macs import macs_by_node, weighted_nodes
@@ -20,13 +25,22 @@ from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 
+OTHER_TARGET = "this machine's GPU is another target"
 _STEPS = 1000
 """Nobody knows beforehand how many steps a build has; the bar only shows that it lives."""
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """An engine's record and its file."""
+
+    record: EngineRecord
+    plan: Path
+
+
 def build_engines(
     bench: Workbench, inputs: Inputs, calibration: Calibration, candidate: Candidate
-) -> tuple[EngineRecord, ...]:
+) -> tuple[BuiltEngine, ...]:
     """One engine for each target; none where the backend is ONNX Runtime.
 
     Raises:
@@ -35,10 +49,9 @@ def build_engines(
     """
     if bench.builder is None:
         return ()
-    profile = engine_profile(bench, inputs)
+    builder = bench.builder
     return tuple(
-        _build(bench, bench.builder, calibration, candidate, target, profile)
-        for target in bench.builder.targets
+        _build(bench, builder, inputs, calibration, candidate, target) for target in builder.targets
     )
 
 
@@ -88,40 +101,77 @@ def _checked(
 def _build(
     bench: Workbench,
     builder: TensorRtBuilder,
+    inputs: Inputs,
     calibration: Calibration,
     candidate: Candidate,
     target: str,
-    profile: Profile,
-) -> EngineRecord:
-    graph = calibration.graph
-    if candidate.precision is not Precision.FP32:
-        graph = read_graph(candidate.path)
+) -> BuiltEngine:
+    profile = engine_profile(bench, inputs)
+    natively = candidate.precision is Precision.INT8 and builder.int8 != "explicit"
+    from_fp32 = candidate.precision is Precision.FP32 or natively
+    graph = calibration.graph if from_fp32 else read_graph(candidate.path)
     warnings = refuse_for_tensorrt(graph, candidate.name)
     key = {
         "candidate": candidate.digest,
+        "calibration": inputs.calibration.scan.sha256 if natively else None,
         "spec": builder.spec.model_dump(mode="json", exclude={"reference"}),
         "version": builder.availability.version,
         "target": target,
         "profile": profile,
     }
-    precisions = _precisions(candidate)
 
     def make(folder: Path, advance: Advance) -> None:
-        model = candidate.path
-        if candidate.precision is Precision.FP32:
+        model, native = candidate.path, None
+        if from_fp32:
             # The same graph, normalised: some exporters' axis names TensorRT takes amiss.
             model = folder / "model.onnx"
             save_model(calibration.graph, model)
-        facts = builder.build(model, target, precisions, profile, folder, advance)
+        if natively:
+            native = _native(builder, inputs, calibration, candidate, folder)
+        precisions = _precisions(candidate)
+        facts = builder.build(model, target, precisions, profile, folder, advance, native)
         facts["warnings"] = [*warnings, *facts["warnings"]]
-        for part in folder.glob("model.onnx*"):
+        for part in (*folder.glob("model.onnx*"), *folder.glob("batches/*")):
             part.unlink()
         (folder / "request.json").unlink()  # it holds this machine's paths
         write_atomically(folder / "facts.json", json.dumps(facts))
 
     title = f"engine {candidate.name}, {target}"
     found = bench.artifact("engine", title, key, make, _STEPS).path
-    return _record(builder, calibration, candidate, target, profile, found)
+    record = _record(builder, calibration, candidate, target, profile, found)
+    return BuiltEngine(record, found / "engine.plan")
+
+
+def _native(
+    builder: TensorRtBuilder,
+    inputs: Inputs,
+    calibration: Calibration,
+    candidate: Candidate,
+    folder: Path,
+) -> NativeCalibration:
+    """Our scales as a cache, or our samples for TensorRT's own calibrator."""
+    name = str(candidate.calibrator)
+    if builder.int8 == "cache":
+        version = builder.availability.version
+        cache = cache_from_amax(calibration.amax[name], version, "EntropyCalibration2")
+        write_atomically(folder / "calibration.cache", cache.text())
+        return NativeCalibration(cache=folder / "calibration.cache")
+    if name not in ALGORITHMS:
+        raise ConfigError(
+            "calibration.calibrators",
+            "TensorRT has no calibrator of this kind",
+            got=name,
+            expected=", ".join(ALGORITHMS),
+            fix="Take backend.int8: cache, which gives TensorRT our scales.",
+        )
+    batches = folder / "batches"
+    batches.mkdir()
+    for index, batch in enumerate(inputs.calibration.batches()):
+        np.savez(batches / f"{index:06d}.npz", **dict(batch.inputs))  # type: ignore[arg-type]
+    split = inputs.calibration
+    return NativeCalibration(
+        batches=batches, algorithm=name, batch_size=split.batch_size, samples=split.scan.samples
+    )
 
 
 def _precisions(candidate: Candidate) -> tuple[str, ...]:
@@ -159,7 +209,7 @@ def _record(
         layers=layers,
         nodes=nodes,
         int8_macs_pct=int8_macs_pct(nodes),
-        ran_here=False,
-        why_not_run=builder.availability.problem or "running engines is not built into calib yet",
+        ran_here=builder.runs(target),
+        why_not_run="" if builder.runs(target) else builder.availability.problem or OTHER_TARGET,
         warnings=tuple(facts["warnings"]),
     )

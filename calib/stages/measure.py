@@ -1,8 +1,8 @@
 """Running the engines: outputs, layers, saturation, speed, memory. Each runs once, then is kept."""
 
 import json
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
 from calib.analysis.throughput import latency_record, time_engines
+from calib.backends.base import Engine
 from calib.backends.footprint import peak_memory_bytes
-from calib.backends.onnxruntime import OnnxRuntimeEngine
+from calib.backends.tensorrt_runtime import make_runner, open_engine
 from calib.compare import compare_outputs, output_errors, save_outputs
 from calib.environment import environment_record
 from calib.graph.read import read_graph
@@ -23,7 +24,7 @@ from calib.results import LatencyRecord, TensorError
 from calib.stages.calibrate import Calibration, Candidate
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
-from calib.store import write_atomically
+from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch, Sample, batches, stack
 from data_loaders.types import Array
 
@@ -35,10 +36,19 @@ _SATURATION = TypeAdapter(dict[str, dict[str, float]])
 def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
     """The folder with the outputs of one engine over the validation split."""
     split = inputs.validation
-    key = {"engine": candidate.digest, "data": split.scan.sha256, "batch_size": split.batch_size}
+    plan = sha256_from_file(candidate.plan) if candidate.plan else None
+    key = {
+        "engine": candidate.digest,
+        "plan": plan,
+        "data": split.scan.sha256,
+        "batch_size": split.batch_size,
+    }
 
     def make(folder: Path, advance: Advance) -> None:
-        runner = bench.backend.runner(candidate.path, candidate.name)
+        if candidate.plan is not None and bench.builder is not None:
+            runner = make_runner(candidate.plan, bench.builder.spec.kind, candidate.name)
+        else:
+            runner = bench.backend.runner(candidate.path, candidate.name)
         save_outputs(runner, split.batches(), folder, advance)
 
     title = f"validate {candidate.name}"
@@ -193,15 +203,19 @@ def _saturation(
 def measure_speed(
     bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]
 ) -> dict[str, tuple[LatencyRecord, ...]]:
-    """Latency of all engines at each batch size, taken in turns; nothing for TensorRT engines."""
+    """Latency of all engines at each batch size, taken in turns; nothing if they cannot run here.
+
+    Copies to the device and back are part of it.
+    """
     spec = bench.experiment.throughput
-    if bench.builder is not None:
+    if bench.builder is not None and not all(c.plan for c in candidates):
         return {}  # ONNX Runtime's speed would be taken for TensorRT's
     sizes = [size for size in spec.batch_sizes if size <= inputs.validation.scan.samples]
     if not sizes:
         return {}
     key = {
         "engines": {c.name: c.digest for c in candidates},
+        "plans": {c.name: sha256_from_file(c.plan) for c in candidates if c.plan},
         "spec": spec.model_dump(mode="json"),
         "machine": environment_record(bench.backend).hostname_sha256,
         "data": inputs.validation.scan.sha256,
@@ -210,9 +224,7 @@ def measure_speed(
     def make(folder: Path, advance: Advance) -> None:
         records: dict[str, list[LatencyRecord]] = {c.name: [] for c in candidates}
         with ExitStack() as stack_:
-            engines = {
-                c.name: stack_.enter_context(bench.backend.engine(c.path)) for c in candidates
-            }
+            engines = {c.name: stack_.enter_context(_open(bench, c)) for c in candidates}
             for size in sizes:
                 _time(bench, inputs, engines, size, records, advance)
         content = {name: tuple(found) for name, found in records.items()}
@@ -223,10 +235,16 @@ def measure_speed(
     return _LATENCIES.validate_json((found.path / "latency.json").read_bytes())
 
 
+def _open(bench: Workbench, candidate: Candidate) -> AbstractContextManager[Engine]:
+    if candidate.plan is not None and bench.builder is not None:
+        return open_engine(candidate.plan, bench.builder.spec.kind)
+    return bench.backend.engine(candidate.path)
+
+
 def _time(
     bench: Workbench,
     inputs: Inputs,
-    engines: dict[str, OnnxRuntimeEngine],
+    engines: Mapping[str, Engine],
     size: int,
     records: dict[str, list[LatencyRecord]],
     advance: Advance,
