@@ -8,7 +8,7 @@ COPY pyproject.toml README.md LICENSE run.py /opt/calib/
 COPY calib /opt/calib/calib
 COPY data_loaders /opt/calib/data_loaders
 # The image brings TensorRT; calib must not replace it.
-RUN python3 -m pip install --no-cache-dir "/opt/calib[datasets]" \
+RUN python3 -m pip install --no-cache-dir "/opt/calib[datasets,gpu]" \
     && useradd --create-home calib
 
 USER calib

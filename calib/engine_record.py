@@ -32,6 +32,30 @@ class NodePrecision(Record):
     cause: str = Field(description="Where `ran` is not what was asked: the likely cause.")
 
 
+class EngineIdentity(Record):
+    """What an engine was built from and for; kept beside its file."""
+
+    backend: str
+    version: str
+    target: str
+    model_sha256: str
+    profile: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+    flags: dict[str, str]
+
+
+class RebuildRecord(Record):
+    """How far several builds of one engine differ."""
+
+    builds: int
+    layers_differ: int = Field(description="Layers whose name, precision or tactic is not in all.")
+    weights_bytes: tuple[int | None, ...]
+    seconds: tuple[float, ...]
+    output_max_abs: float | None = Field(
+        description="Largest difference of an output between builds; None where none ran."
+    )
+    p50_ms: tuple[float, ...] = Field(description="Median latency of each build that ran.")
+
+
 class EngineRecord(Record):
     """One engine, built for one target."""
 
@@ -50,6 +74,13 @@ class EngineRecord(Record):
     layers: tuple[EngineLayer, ...]
     nodes: tuple[NodePrecision, ...] = Field(description="Every Conv, ConvTranspose, MatMul, Gemm.")
     int8_macs_pct: float | None = Field(description="Share of all known MACs that ran in INT8.")
+    rebuilds: RebuildRecord | None = None
+    layer_times_ms: dict[str, float] = Field(
+        default_factory=dict, description="Mean time of each layer, where the engine ran."
+    )
+    timing: dict[str, bool] = Field(
+        default_factory=dict, description="How its latencies were taken, where the engine ran."
+    )
     ran_here: bool = Field(description="Whether outputs and latencies come from this engine.")
     why_not_run: str = ""
     warnings: tuple[str, ...] = ()

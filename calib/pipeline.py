@@ -22,7 +22,8 @@ from calib.results import (
 from calib.rundir import place, run_directory
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
-from calib.stages.engines import BuiltEngine, build_engines
+from calib.stages.engine_runs import BuiltEngine, with_layer_times
+from calib.stages.engines import build_engines
 from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.measure import (
     compare,
@@ -84,6 +85,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
             calibration=calibration.record,
             candidates=records,
             stages=tuple(bench.timings),
+            notes=bench.notes,
             verdict=_UNJUDGED,
         )
         result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
@@ -102,6 +104,11 @@ def _measure(
 ) -> tuple[CandidateRecord, ...]:
     """Run every engine over the validation data, and say all there is to say of each."""
     built = {c.name: build_engines(bench, inputs, calibration, c) for c in candidates}
+    for name, engines in built.items():
+        for engine in engines:
+            for suffix in (".plan", ".json"):
+                target = files.folder / "engines" / f"{name}-{engine.record.target}{suffix}"
+                place(engine.plan.with_suffix(suffix), target)
     candidates = tuple(replace(c, plan=_plan(built[c.name])) for c in candidates)
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
@@ -111,13 +118,14 @@ def _measure(
     ]
     ids = frozenset(v.id for fact in facts for v in fact.tail if fact.calibrator)
     shares = saturation(bench, inputs, calibration, ids)
-    latency = measure_speed(bench, inputs, candidates)
+    speed = measure_speed(bench, inputs, candidates)
     return tuple(
         fact.model_copy(
             update={
                 "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
-                "latency": latency.get(fact.name, ()),
-                "engines": tuple(engine.record for engine in built[fact.name]),
+                "latency": speed.latency.get(fact.name, ()),
+                "engines": tuple(with_layer_times(bench, inputs, e) for e in built[fact.name]),
+                "warnings": fact.warnings + ((speed.warning,) if speed.warning else ()),
                 "peak_memory_bytes": measure_memory(bench, inputs, candidate),
             }
         )

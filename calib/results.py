@@ -330,6 +330,7 @@ class RunResult(Record):
     calibration: CalibrationRecord
     candidates: tuple[CandidateRecord, ...]
     stages: tuple[StageRecord, ...]
+    notes: tuple[str, ...] = Field(default=(), description="E.g. which backend `auto` became.")
     verdict: RunVerdict
 
     def candidate(self, name: str) -> CandidateRecord:

@@ -57,6 +57,8 @@ def print_result(console: Console, result: RunResult) -> None:
     for candidate in result.candidates:
         table.add_row(*_cells(result, candidate))
     console.print(table)
+    for note in result.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
 
 

@@ -303,12 +303,25 @@ def test_engines_that_cannot_run_here_are_built_and_are_no_evidence(workspace, m
         assert [e.int8_macs_pct for e in candidate.engines] == [share, share]
         assert candidate.engines[0].profile["x"] == ((1, 32), (16, 32), (16, 32))
         assert not any(e.ran_here for e in candidate.engines)
+    built = sorted(p.name for p in (Path(line["report"]).parent / "engines").iterdir())
+    assert "int8-minmax-8.9.plan" in built
+    assert len(built) == 2 * 2 * len(result.candidates)
     judged = {c.candidate: c for c in result.verdict.candidates}["int8-minmax"].rules
     assert {r.rule: r.verdict for r in judged}["int8_macs_pct_min"] is Verdict.PASS
     assert {r.rule: r.verdict for r in judged}["execution"] is Verdict.NO_EVIDENCE
     layers = pd.read_csv(Path(line["report"]).with_name("layers.csv"))
     ran = layers[layers["candidate"] == "int8-minmax"].set_index("tensor")["ran_in"]
     assert ran["h1"] == "int8"
+
+
+@needs_rtx
+def test_rebuilds_show_how_far_builds_differ(workspace):
+    rtx = ["backend.kind=tensorrt_rtx", "backend.rebuilds=2", "engines.fp16=false"]
+    result = run(*rtx, "calibration.calibrators=[{kind: minmax}]").result
+    found = result.candidate("int8-minmax").engines[0].rebuilds
+    assert found.builds == len(found.seconds) == len(found.weights_bytes) == 2
+    assert found.output_max_abs is None
+    assert found.p50_ms == ()
 
 
 @needs_rtx
@@ -327,6 +340,7 @@ def test_auto_says_what_it_became_and_why(workspace, monkeypatch, capsys):
 
     result = run_experiment(load_experiment(Path("config.yaml"), ["backend.kind=auto"]), Noting())
     (note,) = notes
+    assert result.result.notes == (note,)
     if "ONNX Runtime" in note:
         assert "tensorrt: " in note
         assert "tensorrt_rtx: " in note

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from data_loaders.types import Array
 
@@ -23,6 +23,15 @@ class Engine(Protocol):
         Raises:
             BackendError: if the runtime refuses an input's name, dtype or shape.
         """
+        ...
+
+
+@runtime_checkable
+class TimedEngine(Protocol):
+    """An engine whose device keeps the time."""
+
+    def timed_infer(self, inputs: Mapping[str, Array]) -> float:
+        """Run one batch; its latency by the device's clock, in milliseconds."""
         ...
 
 

@@ -1,13 +1,11 @@
 """Running TensorRT engines, through Polygraphy's runner. Needs a GPU."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from calib.engine_record import EngineIdentity
 from calib.errors import BackendError
-from data_loaders.types import Array
 
 
 def make_runner(plan: Path, kind: str, name: str) -> Any:
@@ -26,33 +24,25 @@ def make_runner(plan: Path, kind: str, name: str) -> Any:
     return TrtRunner(EngineFromBytes(BytesFromPath(str(plan))), name=name)
 
 
-class TensorRtEngine:
-    """An active engine; `infer` copies in, runs, waits for the device, and copies out."""
+def refuse_unfit(identity: EngineIdentity, version: str, target: str, where: str) -> None:
+    """Refuse an engine of another TensorRT or another GPU before TensorRT fails on it.
 
-    def __init__(self, runner: Any) -> None:
-        self._runner = runner
-
-    def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Engine.infer`."""
-        try:
-            return dict(self._runner.infer(dict(inputs), check_inputs=True))
-        except Exception as error:  # Polygraphy and TensorRT raise many kinds
-            raise BackendError("inputs of the engine", f"TensorRT refused it: {error}") from error
-
-
-@contextmanager
-def open_engine(plan: Path, kind: str) -> Iterator[TensorRtEngine]:
-    """The engine for running; leaving the context frees the device.
+    Args:
+        identity: what is kept beside the engine's file.
+        version: of the TensorRT at hand.
+        target: compute capability or name of the GPU at hand.
+        where: the engine's path, for the message.
 
     Raises:
-        BackendError: if this machine cannot load it.
+        BackendError: naming what does not fit.
     """
-    runner = make_runner(plan, kind, plan.parent.name)
-    try:
-        runner.activate()
-    except Exception as error:  # Polygraphy and TensorRT raise many kinds
-        raise BackendError(str(plan), f"the engine cannot be loaded: {error}") from error
-    try:
-        yield TensorRtEngine(runner)
-    finally:
-        runner.deactivate()
+    facts = (("TensorRT", identity.version, version), ("GPU", identity.target, target))
+    for name, built, here in facts:
+        if built != here:
+            raise BackendError(
+                where,
+                f"this engine was built for another {name}",
+                got=built,
+                expected=here,
+                fix="Build it again on this machine.",
+            )

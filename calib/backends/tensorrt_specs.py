@@ -20,6 +20,22 @@ class ProfileSpec(BaseModel):
     max: tuple[Annotated[int, Field(ge=0)], ...] = Field(description="Largest shape.")
 
 
+class TimingSpec(BaseModel):
+    """How engines are timed. What is not given is trtexec's default of that TensorRT version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cuda_graph: bool | None = Field(
+        default=None, description="Launch as a CUDA graph; from TensorRT 11 on yes, before no."
+    )
+    transfers: bool | None = Field(
+        default=None, description="Time copies too; from TensorRT 11 on no, before yes."
+    )
+    spin_wait: bool | None = Field(
+        default=None, description="Wait without sleeping; from TensorRT 11 on yes, before no."
+    )
+
+
 class _BuilderSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +53,13 @@ class _BuilderSpec(BaseModel):
         le=5,
         description="Builder optimization level; its own if unset.",
     )
+    rebuilds: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="Builds of each engine; more than one shows how far builds differ.",
+    )
+    timing: TimingSpec = Field(default_factory=TimingSpec, description="How engines are timed.")
     build_timeout_seconds: float = Field(
         default=3600.0, gt=0, description="A build that takes longer is stopped, in seconds."
     )

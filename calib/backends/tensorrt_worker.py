@@ -64,6 +64,9 @@ def build(trt: Any, request: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     dump = next((text for _, text in logger.lines if text.startswith("Layers:")), "")
     (folder / "layers.txt").write_text(dump, encoding="utf-8")
+    if not dump and request.get("compute_capability") is None:
+        inspected = inspect(trt, logger, folder / "engine.plan")
+        (folder / "layers.json").write_text(inspected, encoding="utf-8")
     return {
         "seconds": time.monotonic() - begin,
         "version": str(trt.__version__),
@@ -71,6 +74,15 @@ def build(trt: Any, request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "warnings": [text for severity, text in logger.lines if severity == "WARNING"][:50],
         **{name: bytes_from_log(logger.lines, start) for name, start in _MEMORY_LINES.items()},
     }
+
+
+def inspect(trt: Any, logger: Any, plan: Path) -> str:
+    """What the engine's inspector says of its layers, as JSON; empty layers if it cannot load."""
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan.read_bytes())
+    if engine is None:
+        return '{"Layers": []}'
+    inspector = engine.create_engine_inspector()
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def make_logger(trt: Any) -> Any:

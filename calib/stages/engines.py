@@ -1,18 +1,20 @@
 """Building TensorRT engines of every candidate, and what each node of them ran in."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from calib.backends.precision import int8_macs_pct, layers_from_dump, node_precisions
+from calib.backends.precision import (
+    int8_macs_pct,
+    node_precisions,
+)
 from calib.backends.tensorrt import NativeCalibration, TensorRtBuilder
 from calib.backends.tensorrt_build import Profile
 from calib.backends.tensorrt_calibrator import ALGORITHMS
 from calib.backends.tensorrt_specs import ProfileSpec
 from calib.calibrators.trt_cache import cache_from_amax
-from calib.engine_record import EngineRecord
+from calib.engine_record import EngineIdentity, EngineRecord
 from calib.errors import ConfigError
 from calib.graph.macs import macs_by_node, weighted_nodes
 from calib.graph.read import read_graph
@@ -21,6 +23,7 @@ from calib.graph.tensorrt_rules import refuse_for_tensorrt
 from calib.progress import Advance
 from calib.results import Precision
 from calib.stages.calibrate import Calibration, Candidate
+from calib.stages.engine_runs import BuiltEngine, engine_layers, rebuild_record
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
@@ -28,14 +31,6 @@ from calib.store import sha256_from_file, write_atomically
 OTHER_TARGET = "this machine's GPU is another target"
 _STEPS = 1000
 """Nobody knows beforehand how many steps a build has; the bar only shows that it lives."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltEngine:
-    """An engine's record and its file."""
-
-    record: EngineRecord
-    plan: Path
 
 
 def build_engines(
@@ -131,15 +126,30 @@ def _build(
         precisions = _precisions(candidate)
         facts = builder.build(model, target, precisions, profile, folder, advance, native)
         facts["warnings"] = [*warnings, *facts["warnings"]]
+        identity = EngineIdentity(
+            backend=builder.spec.kind,
+            version=facts["version"],
+            target=target,
+            model_sha256=candidate.digest,
+            profile=profile,
+            flags={"int8": builder.int8, "precisions": ", ".join(precisions)},
+        )
+        write_atomically(folder / "engine.json", identity.model_dump_json(indent=1))
         for part in (*folder.glob("model.onnx*"), *folder.glob("batches/*")):
             part.unlink()
         (folder / "request.json").unlink()  # it holds this machine's paths
         write_atomically(folder / "facts.json", json.dumps(facts))
 
     title = f"engine {candidate.name}, {target}"
-    found = bench.artifact("engine", title, key, make, _STEPS).path
-    record = _record(builder, calibration, candidate, target, profile, found)
-    return BuiltEngine(record, found / "engine.plan")
+    folders = [
+        bench.artifact("engine", title, {**key, "rebuild": index}, make, _STEPS).path
+        for index in range(builder.spec.rebuilds)
+    ]
+    record = _record(builder, calibration, candidate, target, profile, folders[0])
+    if len(folders) > 1:
+        differ = rebuild_record(bench, inputs, folders, runs=record.ran_here)
+        record = record.model_copy(update={"rebuilds": differ})
+    return BuiltEngine(record, folders[0] / "engine.plan")
 
 
 def _native(
@@ -188,7 +198,7 @@ def _record(
     folder: Path,
 ) -> EngineRecord:
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    layers = layers_from_dump((folder / "layers.txt").read_text(encoding="utf-8"))
+    layers = engine_layers(folder)
     optimum = {name: shapes[1] for name, shapes in profile.items()}
     weighted = weighted_nodes(calibration.graph)
     is_int8 = candidate.precision is Precision.INT8

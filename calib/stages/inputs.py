@@ -13,7 +13,7 @@ from calib.graph.embedding import embedding_rows
 from calib.graph.load import Model, load_model
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.workbench import Workbench
-from data_loaders import Batch, Scan, batches, data_set_from_spec, refuse_overlap, scan
+from data_loaders import Batch, Scan, batches, data_set_from_spec, refuse_overlap, scan, stack
 from data_loaders.base import resolve_entry
 from data_loaders.types import DataSet
 
@@ -202,3 +202,9 @@ def _record(
             names[i] if names and 0 <= i < len(names) else str(i): n for i, n in labels.items()
         },
     )
+
+
+def speed_batch(inputs: Inputs, size: int) -> Batch:
+    """The batch that is timed: the first samples of the validation split, padded together."""
+    first = [sample for _, sample in zip(range(size), inputs.validation.data, strict=False)]
+    return stack(first, getattr(inputs.validation.data, "pad_values", {}))

@@ -12,7 +12,8 @@ from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
 from calib.analysis.throughput import latency_record, time_engines
 from calib.backends.base import Engine
 from calib.backends.footprint import peak_memory_bytes
-from calib.backends.tensorrt_runtime import make_runner, open_engine
+from calib.backends.gpu_state import clock_warning, read_gpu_state
+from calib.backends.tensorrt_runtime import make_runner
 from calib.compare import compare_outputs, output_errors, save_outputs
 from calib.environment import environment_record
 from calib.graph.read import read_graph
@@ -22,7 +23,8 @@ from calib.progress import Advance
 from calib.record import Precision
 from calib.results import LatencyRecord, TensorError
 from calib.stages.calibrate import Calibration, Candidate
-from calib.stages.inputs import Inputs
+from calib.stages.engine_runs import open_engine
+from calib.stages.inputs import Inputs, speed_batch
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch, Sample, batches, stack
@@ -200,19 +202,25 @@ def _saturation(
     return shares
 
 
-def measure_speed(
-    bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]
-) -> dict[str, tuple[LatencyRecord, ...]]:
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Latencies by candidate name, and a sentence if the GPU's clock moved meanwhile."""
+
+    latency: dict[str, tuple[LatencyRecord, ...]]
+    warning: str = ""
+
+
+def measure_speed(bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]) -> Speed:
     """Latency of all engines at each batch size, taken in turns; nothing if they cannot run here.
 
     Copies to the device and back are part of it.
     """
     spec = bench.experiment.throughput
     if bench.builder is not None and not all(c.plan for c in candidates):
-        return {}  # ONNX Runtime's speed would be taken for TensorRT's
+        return Speed({})  # ONNX Runtime's speed would be taken for TensorRT's
     sizes = [size for size in spec.batch_sizes if size <= inputs.validation.scan.samples]
     if not sizes:
-        return {}
+        return Speed({})
     key = {
         "engines": {c.name: c.digest for c in candidates},
         "plans": {c.name: sha256_from_file(c.plan) for c in candidates if c.plan},
@@ -223,21 +231,25 @@ def measure_speed(
 
     def make(folder: Path, advance: Advance) -> None:
         records: dict[str, list[LatencyRecord]] = {c.name: [] for c in candidates}
+        before = read_gpu_state() if bench.builder is not None else None
         with ExitStack() as stack_:
             engines = {c.name: stack_.enter_context(_open(bench, c)) for c in candidates}
             for size in sizes:
                 _time(bench, inputs, engines, size, records, advance)
+        warning = clock_warning(before, read_gpu_state() if before is not None else None)
+        write_atomically(folder / "warning.txt", warning)
         content = {name: tuple(found) for name, found in records.items()}
         write_atomically(folder / "latency.json", _LATENCIES.dump_json(content))
 
     total = spec.runs * len(candidates) * len(sizes)
     found = bench.artifact("speed", "speed", key, make, total)
-    return _LATENCIES.validate_json((found.path / "latency.json").read_bytes())
+    latency = _LATENCIES.validate_json((found.path / "latency.json").read_bytes())
+    return Speed(latency, (found.path / "warning.txt").read_text(encoding="utf-8"))
 
 
 def _open(bench: Workbench, candidate: Candidate) -> AbstractContextManager[Engine]:
     if candidate.plan is not None and bench.builder is not None:
-        return open_engine(candidate.plan, bench.builder.spec.kind)
+        return open_engine(bench, candidate.plan)
     return bench.backend.engine(candidate.path)
 
 
@@ -261,12 +273,6 @@ def _time(
     )
     for name, values in samples.items():
         records[name].append(latency_record(values, feed, spec.warmup_runs))
-
-
-def speed_batch(inputs: Inputs, size: int) -> Batch:
-    """The batch that is timed: the first samples of the validation split, padded together."""
-    first = [sample for _, sample in zip(range(size), inputs.validation.data, strict=False)]
-    return stack(first, getattr(inputs.validation.data, "pad_values", {}))
 
 
 def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> int | None:

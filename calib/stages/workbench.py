@@ -32,6 +32,7 @@ class Workbench:
         builder: builds TensorRT engines; None where the backend is ONNX Runtime alone.
         progress: whom to tell.
         made_by: code and packages that every result depends on.
+        notes: what the report's reader should know, e.g. what `auto` became.
         timings: of the stages so far.
     """
 
@@ -41,6 +42,7 @@ class Workbench:
     builder: TensorRtBuilder | None
     progress: Progress
     made_by: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
     timings: list[StageRecord] = field(default_factory=list)
 
     def artifact(
@@ -78,9 +80,11 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
         BackendError: if the backend cannot be used here.
     """
     spec = experiment.backend
+    notes: tuple[str, ...] = ()
     if isinstance(spec, AutoSpec):
         spec, why = choose(spec)
         progress.note(why)
+        notes = (why,)
         experiment = experiment.model_copy(update={"backend": spec})
     builder = None if isinstance(spec, OnnxRuntimeSpec) else open_builder(spec)
     runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
@@ -96,4 +100,5 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
             "packages": package_versions(),
             "backend": runtime.model_dump(mode="json"),
         },
+        notes=notes,
     )

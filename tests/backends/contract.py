@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorrt_bindings as trt
 
-from calib.backends import tensorrt_calibrator, tensorrt_worker
+from calib.backends import tensorrt_calibrator, tensorrt_timing, tensorrt_worker
 
 # What the names of variables in our code stand for.
 CLASSES = {
@@ -23,18 +23,24 @@ CLASSES = {
     "profile": "IOptimizationProfile",
     "tensor": "ITensor",
     "cache": "ITimingCache",
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "_engine": "ICudaEngine",
+    "inspector": "EngineInspector",
+    "_context": "IExecutionContext",
+    "_trt": None,
 }
 
 
 def touched():
     """(owner, attribute, call or None) for every TensorRT name in our code."""
-    for module in (tensorrt_worker, tensorrt_calibrator):
+    for module in (tensorrt_worker, tensorrt_calibrator, tensorrt_timing):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute):
                 continue
-            owner = node.value.id if isinstance(node.value, ast.Name) else None
+            owner = owner_of(node.value)
             if owner == "trt" or owner in CLASSES:
                 yield owner, node.attr, calls.get(id(node))
             inner = node.value
@@ -43,8 +49,17 @@ def touched():
                 yield f"trt.{inner.attr}", node.attr, None
 
 
+def owner_of(node):
+    """The variable, or the attribute of self, that a name is asked of."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return node.attr if node.value.id == "self" else None
+    return None
+
+
 def look_up(owner):
-    if owner == "trt":
+    if owner in ("trt", "_trt"):
         return trt
     if owner.startswith("trt."):
         return getattr(trt, owner.removeprefix("trt."), None)
@@ -97,6 +112,15 @@ def _plain(text):
         else:
             part += letter
     return ", ".join(p for p in parts if p)
+
+
+def profiler():
+    """Drive the profiler as TensorRT would."""
+    one = tensorrt_timing.make_profiler(trt)
+    assert isinstance(one, trt.IProfiler)
+    for ms in (1.0, 3.0):
+        one.report_layer_time("fc1", ms)
+    return one.times
 
 
 def calibrators():
@@ -163,6 +187,7 @@ def main():
         "seen": sorted(seen),
         "calibrators": calibrators(),
         "worker": worker(),
+        "profiler": profiler(),
     }
     sys.stdout.write("\n" + json.dumps(facts))
 

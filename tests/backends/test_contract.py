@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from calib.backends import tensorrt_timing
 from examples.packages import wheel
 
 WHEELS = {
@@ -108,6 +110,22 @@ def test_calibrators_are_the_real_classes_and_remember_what_went_wrong(facts):
         assert facts["calibrators"] == "none"
     else:
         assert len(facts["calibrators"]) == 4
+
+
+def test_the_profiler_is_the_real_class_and_keeps_every_time(facts):
+    assert facts["profiler"] == {"fc1": [1.0, 3.0]}
+
+
+def test_every_cuda_function_of_the_timing_loop_is_there():
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    source = Path(tensorrt_timing.__file__).read_text(encoding="utf-8")
+    names = set(re.findall(r"\bcuda[A-Z]\w+", source))
+    members = {"cudaStreamCaptureModeThreadLocal", "cudaMemcpyHostToDevice"}
+    members.add("cudaMemcpyDeviceToHost")
+    assert len(names - members) > 15
+    assert [name for name in names - members if not hasattr(runtime, name)] == []
+    assert hasattr(runtime.cudaStreamCaptureMode, "cudaStreamCaptureModeThreadLocal")
+    assert hasattr(runtime.cudaMemcpyKind, "cudaMemcpyDeviceToHost")
 
 
 def test_loggers_monitors_and_flags_are_taken_by_the_real_classes(facts):
