@@ -36,6 +36,7 @@ _NAMES = {
 _FORMAT_WORD = re.compile(r"\b(Int8|Half|FP16|Float|FP32|BFloat16|BF16|FP8|Int32|Int64|Bool)\b")
 _INDICES = frozenset({"int32", "int64", "bool"})
 _HEAVY_KINDS = frozenset({"correlation", "gemm", "runtime_fusion"})
+_CAST_THEN_MULTIPLY = re.compile(r"__myl_\w*Cast\w*(?:Fc|Corr|Gemm|Conv(?!ert))")
 _HEAVY_WORD = re.compile(r"gemm|mha|conv|matmul|matrix", re.IGNORECASE)
 
 
@@ -46,7 +47,8 @@ def layers_from_dump(text: str) -> tuple[EngineLayer, ...]:
             name=found["name"],
             kind=found["kind"],
             nodes=_nodes(found["metadata"]),
-            precision=_precision(_dumped(found["inputs"]), _dumped(found["constants"])),
+            precision=_converted_first(found["name"], _dumped(found["outputs"]))
+            or _precision(_dumped(found["inputs"]), _dumped(found["constants"])),
             input_types=_dumped(found["inputs"]),
             constant_types=_dumped(found["constants"]),
             output_types=_dumped(found["outputs"]),
@@ -104,6 +106,15 @@ def _nodes(metadata: str) -> tuple[str, ...]:
 
 def _type(word: str) -> str:
     return _NAMES.get(word.lower(), word.lower())
+
+
+def _converted_first(name: str, outputs: tuple[str, ...]) -> str:
+    """What a fusion computes in that casts before it multiplies; empty for any other layer.
+
+    The builder names a fusion after its steps: `__myl_CastMulFc` reads INT8, casts it, scales it,
+    and multiplies in float. A layer that multiplies INT8 is a `gemm` or `correlation` of its own.
+    """
+    return next(iter(outputs), "fp32") if _CAST_THEN_MULTIPLY.match(name) else ""
 
 
 def _precision(inputs: tuple[str, ...], constants: tuple[str, ...]) -> str:

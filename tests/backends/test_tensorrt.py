@@ -19,6 +19,7 @@ from calib.backends.precision import (
     node_precisions,
 )
 from calib.backends.tensorrt_build import BuildRequest, build_engine
+from calib.backends.tensorrt_worker import BuildError, check_calibration
 from calib.errors import BackendError
 from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
@@ -238,3 +239,44 @@ def test_a_node_that_got_something_else_is_told_with_the_likely_cause():
     assert "no layer" in lost.cause
     assert int8_macs_pct([node]) == 0
     assert int8_macs_pct([lost]) is None
+
+
+class Calibrated:
+    """How a native calibration went."""
+
+    def __init__(self, samples=0, error=None, asked_for_data=False):
+        self.samples, self.error, self.asked_for_data = samples, error, asked_for_data
+
+
+@pytest.mark.parametrize(
+    ("calibrator", "request_", "said"),
+    [
+        (Calibrated(error=ValueError("sample s7")), {}, "calibration broke off: sample s7"),
+        (Calibrated(samples=90), {"calibration_samples": 100}, "saw 90 of 100 samples"),
+        (Calibrated(asked_for_data=True), {"calibration_cache": "c"}, "did not accept"),
+    ],
+)
+def test_an_engine_whose_calibration_broke_off_is_refused(calibrator, request_, said):
+    with pytest.raises(BuildError, match=said):
+        check_calibration(calibrator, request_)
+
+
+def test_a_whole_calibration_and_none_at_all_are_accepted():
+    check_calibration(None, {})
+    check_calibration(Calibrated(samples=100), {"calibration_samples": 100})
+    check_calibration(Calibrated(), {"calibration_cache": "c"})
+
+
+@rtx
+def test_an_interrupt_takes_the_builder_along(tmp_path):
+    onnx.save(models.mlp(), tmp_path / "m.onnx")
+    request = BuildRequest("tensorrt_rtx", str(tmp_path / "m.onnx"), {"x": ((1, 32),) * 3}, "8.9")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(request, tmp_path, 60, interrupt)
+    assert not (tmp_path / "result.json").exists()
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=False)
+    assert str(tmp_path) not in listed.stdout

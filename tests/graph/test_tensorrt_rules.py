@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from calib.backends.precision import layers_from_dump, node_precisions
 from calib.backends.tensorrt_build import BuildRequest, build_engine
 from calib.errors import BackendError, ModelError
 from calib.graph.read import read_graph
@@ -177,3 +178,21 @@ def test_our_own_graphs_have_no_findings(tmp_path):
         amax = dict.fromkeys(selection.activation_tensors, 2.0)
         save_model(insert_qdq(graph, selection, amax), tmp_path / "q.onnx")
         assert findings(read_graph(tmp_path / "q.onnx")) == ()
+
+
+def test_an_activation_scaled_per_channel_is_warned_of_and_does_not_run_in_int8(tmp_path):
+    proto = quantized(scale=np.full(32, 0.02), weight_scale=PER_CHANNEL)
+    assert ("quantize", False) in problems(proto)
+    pytest.importorskip("tensorrt_rtx")
+    rtx(proto, tmp_path)
+    layers = layers_from_dump((tmp_path / "layers.txt").read_text())
+    asked = frozenset({"product"})
+    (node,) = node_precisions(layers, {"product": "MatMul"}, asked, {})
+    assert node.ran != "int8"
+
+
+def test_blocked_scales_are_warned_of():
+    proto = quantized(weight_scale=PER_CHANNEL)
+    weight = next(node for node in proto.graph.node if node.name == "weight")
+    weight.attribute.append(helper.make_attribute("block_size", 16))
+    assert ("weight", False) in [(f.node, f.refused) for f in findings(ir.from_proto(proto))]
