@@ -1,7 +1,8 @@
 """One pass of the FP32 model over the calibration data: every statistic comes out of it."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,7 @@ def observe(
     *,
     ignore_padding: bool,
     on_batch: Callable[[int], None],
+    threads: int = 1,
 ) -> Observation:
     """Count the tapped activations of every batch.
 
@@ -55,6 +57,7 @@ def observe(
         taps: what to count.
         ignore_padding: leave padded positions out of tensors whose first axes are (batch, length).
         on_batch: called after each batch with its number of samples.
+        threads: how many tensors are counted at once.
 
     Raises:
         DataError: if an activation is NaN or infinite, naming the tensor and the samples.
@@ -64,17 +67,24 @@ def observe(
     samples = batch_count = 0
     inside = 0.0
     begin = time.perf_counter()
-    for batch in batches:
-        start = time.perf_counter()
-        outputs = engine.infer(batch.inputs)
-        inside += time.perf_counter() - start
-        for tap in taps:
-            array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
-            mask = _padding_mask(tap, array, batch) if ignore_padding else None
-            _count(counters[tap.source], array, mask, batch)
-        samples += len(batch)
-        batch_count += 1
-        on_batch(len(batch))
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in batches:
+            start = time.perf_counter()
+            outputs = engine.infer(batch.inputs)
+            inside += time.perf_counter() - start
+            values = {**outputs, **batch.inputs}
+
+            def count(tap: Tap, batch: Batch = batch, values: Mapping[str, Array] = values) -> None:
+                array = values[tap.source]
+                mask = _padding_mask(tap, array, batch) if ignore_padding else None
+                _count(counters[tap.source], array, mask, batch)
+
+            # A tensor has one counter, so threads never share one. Overlapping with the next
+            # inference was measured slower: it has the cores busy already.
+            list(pool.map(count, taps))
+            samples += len(batch)
+            batch_count += 1
+            on_batch(len(batch))
     frozen = {source: counter.freeze() for source, counter in counters.items()}
     statistics = {name: _renamed(frozen[t.source], name) for t in taps for name in t.tensors}
     seconds = time.perf_counter() - begin

@@ -74,9 +74,15 @@ class OnnxRuntime:
         self.threads = spec.threads or len(os.sched_getaffinity(0))
 
     @contextmanager
-    def engine(self, model_path: Path) -> Iterator[OnnxRuntimeEngine]:
-        """See `Backend.engine`."""
-        yield OnnxRuntimeEngine(self._session(model_path))
+    def engine(self, model_path: Path, *, spinning: bool = True) -> Iterator[OnnxRuntimeEngine]:
+        """See `Backend.engine`.
+
+        Args:
+            model_path: the ONNX file.
+            spinning: threads wait for the next run awake, as they do by default: quicker when
+                runs follow one another, slower when other work comes between.
+        """
+        yield OnnxRuntimeEngine(self._session(model_path, spinning=spinning))
 
     def runner(self, model_path: Path, name: str) -> Any:
         """See `Backend.runner`."""
@@ -91,12 +97,15 @@ class OnnxRuntime:
             "optimization": self.spec.optimization,
         }
 
-    def _session(self, model_path: Path) -> ort.InferenceSession:
+    def _session(self, model_path: Path, *, spinning: bool = True) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = _LEVELS[self.spec.optimization]
         options.log_severity_level = 3
+        if not spinning:
+            # Threads that spin after a run would take the cores from whoever reads its outputs.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         # A core without VNNI adds U8xS8 products in 16 bits, which can overflow and would be taken
         # for quantization error; this asks for the exact kernels there.
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.calibrators.kernels import BAD_VALUE, count_values
+from calib.calibrators.kernels import BAD_VALUE, count_rows
 from calib.errors import DataError
 from data_loaders.types import Array
 
@@ -100,29 +100,25 @@ class StatisticsAccumulator:
 
         Raises:
             DataError: if a counted value is NaN or infinite; `got` is its flat index in `array`,
-                or in the kept positions if a mask was given. Nothing of the array is counted then.
+                or in the kept positions if a mask was given that is no padding at the end of rows.
+                Nothing of the array is counted then.
         """
-        kept = array if real is None else array[real]
-        values = np.ascontiguousarray(kept, dtype=np.float32).ravel()
-        if values.size == 0:
+        rows, lengths = _rows(array, real)
+        if lengths.sum() == 0:
             return
-        fresh = np.zeros(BINS, dtype=np.int64)
-        low, high, zeros, exponent, bad = count_values(values, fresh, MIN_EXPONENT)
+        low, high, zeros, exponent, bad = count_rows(rows, lengths, self._counts, self._exponent)
         if bad != BAD_VALUE:
             raise DataError(
                 f"tensor {self._name}",
                 "holds a value that is not finite",
-                got=f"{values[bad]} at flat index {bad}",
+                got=f"{rows.ravel()[bad]} at flat index {bad}",
                 fix="Run the FP32 model on this sample alone: its own output is broken.",
             )
-        merged = self.freeze().merge(
-            TensorStatistics(
-                self._name, fresh, int(exponent), float(low), float(high), values.size, int(zeros)
-            )
-        )
-        self._counts, self._exponent = merged.counts, merged.exponent
-        self._minimum, self._maximum = merged.minimum, merged.maximum
-        self._count, self._zeros = merged.count, merged.zeros
+        self._exponent = exponent
+        self._minimum = min(self._minimum, low)
+        self._maximum = max(self._maximum, high)
+        self._count += int(lengths.sum())
+        self._zeros += zeros
 
     def freeze(self) -> TensorStatistics:
         """What has been counted so far; later additions do not change it."""
@@ -135,6 +131,24 @@ class StatisticsAccumulator:
             count=self._count,
             zeros=self._zeros,
         )
+
+
+def _rows(
+    array: Array, real: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The array as (rows, columns) and how many values of each row count.
+
+    Padding at the end of each row, which is what batches have, needs no copy.
+    """
+    values = np.ascontiguousarray(array, dtype=np.float32)
+    if real is not None and real.ndim == 2:
+        kept = real.sum(axis=1, dtype=np.int64)
+        if (real == (np.arange(real.shape[1]) < kept[:, None])).all():
+            inner = values[0, 0].size if values.size else 0
+            return values.reshape(len(values), -1), kept * inner
+    if real is not None:
+        values = np.ascontiguousarray(values[real])
+    return values.reshape(1, -1), np.array([values.size], dtype=np.int64)
 
 
 def statistics_from_array(name: str, array: Array) -> TensorStatistics:

@@ -5,93 +5,167 @@ from numba import njit
 from numpy.typing import NDArray
 
 BAD_VALUE = -1
-"""`count_values` returns this as the index of a bad value when there is none."""
+"""`count_rows` returns this as the index of a bad value when there is none."""
 
-_LANES = 4
-_ABS_MASK = np.uint32(0x7FFFFFFF)
-_INFINITY_BITS = np.uint32(0x7F800000)
+_LANES = 8
+_BLOCK = 4096
+_PENDING_MAX = 2**31
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_INFINITY = np.int32(0x7F800000)
 
 
 @njit(cache=True, nogil=True)
-def _extremes(values: NDArray[np.float32]) -> tuple[float, float, int]:
-    """(minimum, maximum, number of zeros); NaN does not survive a comparison, so it is ignored."""
-    low, high, zeros = np.float32(np.inf), np.float32(-np.inf), 0
-    for value in values:
-        low = min(low, value)
-        high = max(high, value)
-        zeros += value == np.float32(0.0)
+def _extremes(ints: NDArray[np.int32]) -> tuple[int, int, int]:
+    """(smallest key, largest key, number of zeros) of the float32 with these bit patterns.
+
+    A key is the bit pattern with its magnitude inverted where it is negative: keys order as the
+    floats do, NaN outside of the infinities. Integers, because the compiler vectorises them.
+    """
+    low, high, zeros = np.int32(2**31 - 1), np.int32(-(2**31)), np.int32(0)
+    for index in range(ints.size):  # iterating over the values would not be vectorised
+        bits = ints[index]
+        key = bits ^ ((bits >> np.int32(31)) & _MAGNITUDE)
+        low = min(low, key)
+        high = max(high, key)
+        zeros += np.int32((bits & _MAGNITUDE) == 0)
     return low, high, zeros
 
 
 @njit(cache=True, nogil=True)
-def _first_bad(values: NDArray[np.float32]) -> int:
+def _first_bad(ints: NDArray[np.int32]) -> int:
     """Index of the first NaN or infinity; BAD_VALUE if there is none."""
-    bits = values.view(np.uint32)
-    for index in range(bits.size):
-        if bits[index] & _ABS_MASK >= _INFINITY_BITS:
+    for index in range(ints.size):
+        if ints[index] & _MAGNITUDE >= _INFINITY:
             return index
     return BAD_VALUE
 
 
 @njit(cache=True, nogil=True)
-def _largest_bits(values: NDArray[np.float32]) -> int:
-    """Largest |value| as its bit pattern: NaN > infinity > every finite number."""
-    bits = values.view(np.uint32)
-    largest = np.uint32(0)
-    for index in range(bits.size):
-        largest = max(largest, bits[index] & _ABS_MASK)
-    return largest
+def _count_block(
+    values: NDArray[np.float32],
+    factor: np.float32,
+    bins: NDArray[np.uint16],
+    lanes: NDArray[np.uint32],
+) -> None:
+    """Add each |value|·factor to its bin.
 
-
-@njit(cache=True, nogil=True)
-def _count_bins(values: NDArray[np.float32], counts: NDArray[np.int64], scale: float) -> None:
-    """Add each |value|·scale to its bin.
-
-    Four tables take turns: equal neighbours would otherwise wait for one another's store.
+    First all bin numbers, which is vectorised; then the counting, in eight columns that take
+    turns: equal neighbours would otherwise wait for one another's store. Columns of a bin lie side
+    by side, in half a cache line.
     """
-    bins = counts.size
-    lanes = np.zeros((_LANES, bins), dtype=np.uint32)
-    factor = np.float32(scale)
-    whole = values.size - values.size % _LANES
+    size = values.size
+    for index in range(size):
+        bins[index] = np.int32(abs(values[index]) * factor)
+    whole = size - size % _LANES
     for start in range(0, whole, _LANES):
-        lanes[0, np.uint32(abs(values[start]) * factor)] += np.uint32(1)
-        lanes[1, np.uint32(abs(values[start + 1]) * factor)] += np.uint32(1)
-        lanes[2, np.uint32(abs(values[start + 2]) * factor)] += np.uint32(1)
-        lanes[3, np.uint32(abs(values[start + 3]) * factor)] += np.uint32(1)
-    for index in range(whole, values.size):
-        lanes[0, np.uint32(abs(values[index]) * factor)] += np.uint32(1)
-    for lane in range(_LANES):
-        for position in range(bins):
-            counts[position] += np.int64(lanes[lane, position])
+        lanes[bins[start], 0] += np.uint32(1)
+        lanes[bins[start + 1], 1] += np.uint32(1)
+        lanes[bins[start + 2], 2] += np.uint32(1)
+        lanes[bins[start + 3], 3] += np.uint32(1)
+        lanes[bins[start + 4], 4] += np.uint32(1)
+        lanes[bins[start + 5], 5] += np.uint32(1)
+        lanes[bins[start + 6], 6] += np.uint32(1)
+        lanes[bins[start + 7], 7] += np.uint32(1)
+    for index in range(whole, size):
+        lanes[bins[index], 0] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
-def count_values(
-    values: NDArray[np.float32], counts: NDArray[np.int64], min_exponent: int
-) -> tuple[float, float, int, int, int]:
-    """Count |values| into `counts`, on the smallest power-of-two range above their maximum.
+def _flush(lanes: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
+    """Add the columns up and empty them."""
+    for index in range(counts.size):
+        for lane in range(_LANES):
+            counts[index] += np.int64(lanes[index, lane])
+            lanes[index, lane] = np.uint32(0)
 
-    Multiplying by a power of two is exact in float32, so each value falls into its true bin.
+
+@njit(cache=True, nogil=True)
+def _widen(counts: NDArray[np.int64], doublings: int) -> None:
+    """The same counts on a range 2**doublings as wide: neighbours added in groups, in place."""
+    group = 1 << min(doublings, 30)
+    for index in range(1, counts.size):
+        value = counts[index]
+        counts[index] = 0
+        counts[index // group] += value
+
+
+@njit(cache=True, nogil=True)
+def _factor(bins: int, exponent: int) -> np.float32:
+    """Bins per unit, a power of two: multiplying by it is exact, and so is each value's bin."""
+    return np.float32(bins * 2.0 ** (-exponent))
+
+
+@njit(cache=True, nogil=True)
+def count_rows(
+    values: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    exponent: int,
+) -> tuple[float, float, int, int, int]:
+    """Count |values| into `counts`, widening their power-of-two range as far as is needed.
+
+    One sweep, block by block: extremes and counts of a block come from the cache, and the range
+    grows in between where it must.
 
     Args:
-        values: float32 (n,), contiguous, at most 2**32 - 1 of them.
-        counts: int64 (bins,), added to.
-        min_exponent: the range is at least 2**min_exponent.
+        values: float32 (rows, columns), contiguous.
+        lengths: int64 (rows,): how many values of each row count, from its start.
+        counts: int64 (bins,), added to; bins is a power of two below 2**16.
+        exponent: `counts` is on a range of 2**exponent.
 
     Returns:
-        (minimum, maximum, number of zeros, exponent, index of the first NaN or infinity or
-        BAD_VALUE); nothing is counted when there is a bad value.
+        (minimum, maximum, number of zeros, new exponent, index of the first NaN or infinity in the
+        flattened values or BAD_VALUE). With a bad value `counts` is as it was, and the other
+        results mean nothing.
     """
-    largest = _largest_bits(values)
-    if largest >= _INFINITY_BITS:
-        return 0.0, 0.0, 0, 0, _first_bad(values)
-    low, high, zeros = _extremes(values)
-    # A biased exponent field of e means |x| in [2**(e-127), 2**(e-126)).
-    exponent = max(np.int64(largest >> np.uint32(23)) - 126, min_exponent)
-    # A range beyond 2**127 cannot be reached by one float32 factor of bins / 2**exponent only if
-    # that factor is below the smallest normal number; bins is 2**12, so it never is.
-    _count_bins(values, counts, counts.size * 2.0 ** (-exponent))
-    return low, high, zeros, exponent, BAD_VALUE
+    lanes = np.zeros((counts.size, _LANES), dtype=np.uint32)
+    fresh = np.zeros(counts.size, dtype=np.int64)
+    bins = np.empty(_BLOCK, dtype=np.uint16)
+    low, high = np.int32(2**31 - 1), np.int32(-(2**31))
+    zeros, reached, pending = 0, exponent, 0
+    factor = _factor(counts.size, reached)
+    for row in range(values.shape[0]):
+        line = values[row, : lengths[row]]
+        ints = line.view(np.int32)
+        for start in range(0, line.size, _BLOCK):
+            block = line[start : start + _BLOCK]
+            block_low, block_high, block_zeros = _extremes(ints[start : start + _BLOCK])
+            largest = max(block_high, _negative_magnitude(block_low))
+            if largest >= _INFINITY:
+                bad = _first_bad(ints[start : start + _BLOCK])
+                return 0.0, 0.0, 0, exponent, row * values.shape[1] + start + bad
+            low, high = min(low, block_low), max(high, block_high)
+            zeros += block_zeros
+            # A biased exponent field of e means |x| in [2**(e-127), 2**(e-126)).
+            needed = np.int64(largest >> np.int32(23)) - 126
+            if needed > reached or pending > _PENDING_MAX:
+                _flush(lanes, fresh)
+                pending = 0
+            if needed > reached:
+                _widen(fresh, needed - reached)
+                reached = needed
+                factor = _factor(counts.size, reached)
+            _count_block(block, factor, bins, lanes)
+            pending += block.size
+    _flush(lanes, fresh)
+    if reached > exponent:
+        _widen(counts, reached - exponent)
+    counts += fresh
+    return _float(low), _float(high), zeros, reached, BAD_VALUE
+
+
+@njit(cache=True, nogil=True)
+def _negative_magnitude(key: np.int32) -> np.int32:
+    """Bits of the magnitude of a negative number's key; 0 for others."""
+    return (key ^ _MAGNITUDE) & _MAGNITUDE if key < 0 else np.int32(0)
+
+
+@njit(cache=True, nogil=True)
+def _float(key: np.int32) -> float:
+    """The float32 of a key."""
+    bits = np.empty(1, dtype=np.int32)
+    bits[0] = key ^ ((key >> np.int32(31)) & _MAGNITUDE)
+    return bits.view(np.float32)[0]
 
 
 @njit(cache=True, nogil=True)

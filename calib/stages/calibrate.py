@@ -111,13 +111,14 @@ def _observe(
     taps = taps_from_tensors(graph, selection.activation_tensors)
     observed = folder / "observed.onnx"
     save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), observed)
-    with bench.backend.engine(observed) as engine:
+    with bench.backend.engine(observed, spinning=False) as engine:
         seen = observe(
             engine,
             inputs.calibration.batches(),
             taps,
             ignore_padding=bench.experiment.calibration.ignore_padding,
             on_batch=advance,
+            threads=bench.backend.threads,
         )
     observed.unlink()
     save_statistics(folder / "statistics.npz", seen.statistics, key)
