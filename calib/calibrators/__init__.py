@@ -20,6 +20,7 @@ from calib.calibrators.histogram import (
     statistics_from_array,
 )
 from calib.calibrators.minmax import MinMaxSpec
+from calib.calibrators.mse import MseSpec
 from calib.calibrators.percentile import PercentileSpec
 
 SAFE_AMAX = 1.0
@@ -39,7 +40,9 @@ class Calibrator(Protocol):
         ...
 
 
-CalibratorSpec = Annotated[EntropySpec | MinMaxSpec | PercentileSpec, Field(discriminator="kind")]
+CalibratorSpec = Annotated[
+    EntropySpec | MinMaxSpec | MseSpec | PercentileSpec, Field(discriminator="kind")
+]
 
 
 def amax_from_statistics(calibrator: Calibrator, statistics: TensorStatistics) -> float:
@@ -54,6 +57,7 @@ __all__ = [
     "CalibratorSpec",
     "EntropySpec",
     "MinMaxSpec",
+    "MseSpec",
     "PercentileSpec",
     "StatisticsAccumulator",
     "TensorStatistics",

@@ -10,6 +10,7 @@ BAD_VALUE = -1
 _LANES = 8
 _BLOCK = 4096
 _PENDING_MAX = 2**31
+_STRIDE = 16
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INFINITY = np.int32(0x7F800000)
 
@@ -169,61 +170,134 @@ def _float(key: np.int32) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _divergence(
-    reference: NDArray[np.float64], counts: NDArray[np.float64], levels: int, total: float
-) -> float:
-    """KL(P‖Q) for P = reference and Q = counts merged into `levels` and spread back.
-
-    A level's mass is shared evenly by those of its bins where P has mass. Returns infinity where P
-    has mass and Q has none.
-    """
-    bins = counts.size
-    kept = counts.sum()
-    if kept == 0.0:
-        return np.inf
-    divergence = 0.0
-    for level in range(levels):
-        start = level * bins // levels
-        stop = (level + 1) * bins // levels
-        mass, occupied = 0.0, 0
-        for index in range(start, stop):
-            mass += counts[index]
-            occupied += reference[index] > 0.0
-        if occupied == 0:
-            continue
-        if mass == 0.0:
-            return np.inf
-        q = mass / occupied / kept
-        for index in range(start, stop):
-            if reference[index] > 0.0:
-                p = reference[index] / total
-                divergence += p * np.log(p / q)
-    return divergence
-
-
-@njit(cache=True, nogil=True)
 def least_divergent_bin(counts: NDArray[np.float64], levels: int) -> int:
     """The number of kept bins with the least KL divergence; the last one of equals.
 
+    For P with p_i = n_i / N and its quantized version Q, which is constant within a level l over
+    the bins where P has mass: KL(P‖Q) = Σ p_i log p_i - Σ_l P_l log q_l. Both P_l and the first sum
+    are differences of running sums, so a candidate costs one logarithm a level, not one a bin.
+
     Args:
-        counts: float64 (bins,), the values a bin holds.
+        counts: float64 (bins,), whole numbers below 2**53: the values a bin holds.
         levels: number of quantized levels, also the fewest bins a candidate keeps.
 
     Returns:
         A number of bins in [levels, len(counts)]; len(counts) when there are fewer bins.
     """
     bins = counts.size
+    mass = np.zeros(bins + 1)
+    occupied = np.zeros(bins + 1, dtype=np.int64)
+    entropy = np.zeros(bins + 1)
+    for index in range(bins):
+        mass[index + 1] = mass[index] + counts[index]
+        occupied[index + 1] = occupied[index] + (counts[index] > 0.0)
+        entropy[index + 1] = entropy[index] + _n_log_n(counts[index])
     best, least = bins, np.inf
-    total = counts.sum()
-    above = total - counts[: min(levels, bins)].sum()
-    reference = counts.copy()
-    for candidate in range(levels, bins + 1):
-        # P: the kept bins, with everything above them piled onto the last.
-        reference[candidate - 1] = counts[candidate - 1] + above
-        divergence = _divergence(reference[:candidate], counts[:candidate], levels, total)
-        reference[candidate - 1] = counts[candidate - 1]
+    for kept in range(levels, bins + 1):
+        divergence = _divergence(mass, occupied, entropy, kept, levels)
         if divergence <= least:
-            best, least = candidate, divergence
-        if candidate < bins:
-            above -= counts[candidate]
+            best, least = kept, divergence
+    return best
+
+
+@njit(cache=True, nogil=True)
+def _n_log_n(n: float) -> float:
+    return n * np.log(n) if n > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _divergence(
+    mass: NDArray[np.float64],
+    occupied: NDArray[np.int64],
+    entropy: NDArray[np.float64],
+    kept: int,
+    levels: int,
+) -> float:
+    """N·KL(P‖Q) for P = the first `kept` bins with everything above piled onto the last.
+
+    Q is those bins without the pile, merged into `levels` and spread back over P's bins with mass.
+    The three running sums start with 0: of n, of n > 0, of n log n. Infinity where P has mass and
+    Q has none.
+    """
+    total, inside = mass[-1], mass[kept]
+    if inside == 0.0:
+        return np.inf
+    last = mass[kept] - mass[kept - 1]
+    piled = last + total - inside
+    divergence = entropy[kept - 1] + _n_log_n(piled)
+    for level in range(levels):
+        start, stop = level * kept // levels, (level + 1) * kept // levels
+        own = mass[stop] - mass[start]
+        of_reference, bins = own, occupied[stop] - occupied[start]
+        if stop == kept:
+            of_reference += total - inside
+            bins += last == 0.0 and piled > 0.0
+        if bins == 0:
+            continue
+        if own == 0.0:
+            return np.inf
+        divergence -= of_reference * np.log(own / bins / inside * total)
+    return divergence
+
+
+@njit(cache=True, nogil=True)
+def _rounding_error(x: float) -> float:
+    """∫ (t - q(t))² dt from 0 to x >= 0, for q that rounds to whole numbers up to 127.
+
+    Half a cell on either side of a whole number gives 1/24; beyond 127 everything is clipped to it.
+    """
+    nearest = min(np.floor(x + 0.5), 127.0)
+    return nearest / 12.0 + (x - nearest) ** 3 / 3.0
+
+
+@njit(cache=True, nogil=True)
+def squared_error(
+    counts: NDArray[np.float64], width: float, amax: float, threshold: float, enough: float
+) -> float:
+    """Σ (x - q(x))² over a histogram's values, which are taken as spread evenly within their bin.
+
+    Args:
+        counts: float64 (bins,), without the values that are exactly zero; the last bin holds amax.
+        width: of a bin.
+        amax: where the last bin's values end.
+        threshold: q rounds to multiples of threshold / 127 and clips to the threshold.
+        enough: stop when the sum is beyond this; then it is only known to be that large.
+    """
+    scale = threshold / 127.0
+    total = 0.0
+    upper = amax
+    above = _rounding_error(upper / scale)
+    for index in range(counts.size - 1, -1, -1):
+        lower = index * width
+        below = _rounding_error(lower / scale)
+        span = (upper - lower) / scale
+        if counts[index] > 0.0 and span > 0.0:
+            total += counts[index] * scale * scale * (above - below) / span
+        elif counts[index] > 0.0:  # all values are amax itself
+            step = lower / scale
+            total += counts[index] * scale * scale * (step - min(np.rint(step), 127.0)) ** 2
+        if total > enough:
+            break
+        upper, above = lower, below
+    return total
+
+
+@njit(cache=True, nogil=True)
+def least_squares_threshold(counts: NDArray[np.float64], width: float, amax: float) -> float:
+    """Of amax and the bin edges below it, the threshold of least `squared_error`.
+
+    Every 16th edge is tried, then each between the best one's neighbours; the largest of equals.
+    """
+    best = amax
+    least = squared_error(counts, width, amax, amax, np.inf)
+    nearest = counts.size
+    for edge in range(counts.size - 1, 0, -_STRIDE):
+        # The sum starts with the largest values: what a small threshold clips soon settles it.
+        error = squared_error(counts, width, amax, edge * width, least)
+        if error < least:
+            best, least, nearest = edge * width, error, edge
+    for edge in range(min(nearest + _STRIDE, counts.size) - 1, max(nearest - _STRIDE, 0), -1):
+        error = squared_error(counts, width, amax, edge * width, least)
+        if error < least:
+            best, least = edge * width, error
     return best

@@ -1,13 +1,11 @@
 """Thresholds and histograms against slow, independent versions."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import stats
+from slow import slow_entropy
 
 from calib.calibrators import (
     SAFE_AMAX,
@@ -82,27 +80,6 @@ def test_a_value_that_is_not_finite_is_refused_by_tensor_and_nothing_is_counted(
     with pytest.raises(DataError, match=r"layer\.3"):
         counter.add(np.array([1, bad, 2], dtype=np.float32))
     assert counter.freeze().count == 3
-
-
-def slow_entropy(statistics, levels=128):
-    """The published search, written for clarity: scipy's KL divergence for each candidate."""
-    counts = statistics.counts[: statistics.bins_used].astype(np.float64)
-    counts[0] = counts[1]
-    best, least = None, np.inf
-    for kept in range(levels, counts.size + 1):
-        p = counts[:kept].copy()
-        q = np.zeros(kept)
-        edges = [level * kept // levels for level in range(levels + 1)]
-        p[-1] += counts[kept:].sum()
-        for start, stop in itertools.pairwise(edges):
-            occupied = p[start:stop] > 0
-            if occupied.any():
-                q[start:stop][occupied] = counts[start:stop].sum() / occupied.sum()
-        with np.errstate(all="ignore"):
-            divergence = stats.entropy(p, q) if q.sum() else np.inf
-        if divergence <= least:
-            best, least = kept, divergence
-    return min((best + 0.5) * statistics.bin_width, statistics.amax)
 
 
 @pytest.mark.parametrize("seed", range(4))
