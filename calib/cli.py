@@ -1,7 +1,10 @@
 """The command line: commands and exit codes, no logic."""
 
 import json
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,16 +12,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
-from calib.errors import InputError
+from calib.errors import ConfigError, InputError
 from calib.gate import evaluate, exit_code
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
-from calib.pipeline import run_experiment
+from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Progress, Silent
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
+from calib.stages.observation import Shard
 from calib.terminal import (
     TerminalProgress,
     output_console,
@@ -30,7 +35,7 @@ from calib.terminal import (
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
 )
-_COMMANDS = ("run", "gate", "check", "doctor", "schema")
+_COMMANDS = ("run", "calibrate", "merge", "cache", "gate", "check", "doctor", "schema")
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
@@ -65,13 +70,8 @@ def run(
     """
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])
-    console = Console(stderr=True)
-    progress: Progress = TerminalProgress(console) if console.is_terminal else Silent()
-    try:
-        finished = run_experiment(experiment, progress)
-    except KeyboardInterrupt:
-        console.print("interrupted; finished stages are kept", highlight=False)
-        raise typer.Exit(_INTERRUPTED) from None
+    with _interruptible():
+        finished = run_experiment(experiment, _progress())
     report = finished.directory / "report.html"
     if as_json:
         _print_json(finished.result.verdict, finished.result, report)
@@ -80,6 +80,43 @@ def run(
         print_result(out, finished.result)
         out.print(f"\n{report}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code(finished.result.verdict.verdict))
+
+
+@app.command("calibrate")
+def calibrate_command(
+    config: Path,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The statistics file to write.")
+    ],
+    overrides: Overrides = None,
+    shard: Annotated[
+        str, typer.Option(metavar="K/N", help="Only every N-th batch, from the K-th on.")
+    ] = "1/1",
+) -> None:
+    """Observe the calibration data and write the statistics, for `calibration.statistics`.
+
+    With --shard the work can be split over processes and machines; `calib merge` puts the parts
+    together, to the bytes that one process writes.
+    """
+    found = run_calibration(
+        load_experiment(config, overrides or ()), _progress(), _shard(shard), output
+    )
+    _say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
+
+
+@app.command()
+def merge(
+    shards: Annotated[list[Path], typer.Argument(metavar="FILE...", help="All shards' files.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The statistics file to write.")
+    ],
+) -> None:
+    """Put the shards of `calib calibrate --shard` together, exactly."""
+    merged = merge_files(shards)
+    save_statistics(output, merged)
+    held, of = merged.shards
+    missing = "" if merged.is_whole else f"; {of - len(held)} of {of} shards are still missing"
+    _say(f"{output}: {merged.samples} samples, {len(merged.parts)} tensors{missing}")
 
 
 @app.command()
@@ -126,6 +163,31 @@ def doctor() -> None:
 def schema() -> None:
     """Print the JSON Schema of the YAML, for editors."""
     sys.stdout.write(json.dumps(experiment_schema(), indent=2) + "\n")
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return TerminalProgress(console) if console.is_terminal else Silent()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; finished stages are kept", highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _say(text: str) -> None:
+    output_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shard(text: str) -> Shard:
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ConfigError("--shard", "is no shard", got=text, expected="K/N with 1 <= K <= N")
+    return Shard(int(match[1]), int(match[2]))
 
 
 def _print_json(verdict: RunVerdict, result: RunResult, where: Path) -> None:

@@ -63,6 +63,28 @@ class CalibrationSpec(Spec):
     ignore_padding: bool = Field(
         default=True, description="Leave padded positions out of the statistics."
     )
+    samples: Literal["all", "auto"] = Field(
+        default="all",
+        description="`auto` ends the pass when enough samples were seen: asked after 8, 16, 32, … "
+        "batches, 95 % of all thresholds are within `tolerance_pct`.",
+    )
+    tolerance_pct: float = Field(
+        default=5.0,
+        gt=0,
+        description="A threshold has seen enough samples when its standard error, and what the "
+        "later half of them changed, are within this, in %.",
+    )
+    memory_mb: float | None = Field(
+        default=None,
+        gt=0,
+        description="What one batch's observed activations may take; if they do not fit, they are "
+        "observed in groups over several passes.",
+    )
+    statistics: Path | None = Field(
+        default=None,
+        description="Take the statistics from this file, made by `calib calibrate` or an earlier "
+        "run, instead of observing; refused if it was made from another model, data or settings.",
+    )
 
 
 class EnginesSpec(Spec):

@@ -4,15 +4,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calib.backends.base import Engine
-from calib.calibrators import StatisticsAccumulator, TensorStatistics
+from calib.calibrators.parts import PARTS_MAX, PartedAccumulator, TensorParts, part_size
 from calib.errors import DataError
 from calib.graph.taps import Tap
 from data_loaders.types import Array, Batch
+
+Stop = Callable[[Mapping[str, TensorParts]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,75 +23,75 @@ class Observation:
     """What one pass found.
 
     Attributes:
-        statistics: by tensor name; tensors that share a tap share the values.
+        parts: by the tensor that was read.
         samples: samples seen.
         batches: batches seen.
         seconds: wall time of the pass.
         inference_seconds: of that, inside the runtime.
     """
 
-    statistics: dict[str, TensorStatistics]
+    parts: dict[str, TensorParts]
     samples: int
     batches: int
     seconds: float
     inference_seconds: float
 
-    @property
-    def values(self) -> int:
-        """Number of values counted, each tap once."""
-        seen = {id(s.counts): s.count for s in self.statistics.values()}
-        return sum(seen.values())
-
 
 def observe(
     engine: Engine,
-    batches: Iterable[Batch],
+    batches: Iterable[tuple[int, Batch]],
     taps: tuple[Tap, ...],
     *,
     ignore_padding: bool,
     on_batch: Callable[[int], None],
     threads: int = 1,
+    stop: Stop | None = None,
 ) -> Observation:
     """Count the tapped activations of every batch.
 
     Args:
         engine: runs the FP32 model with the taps among its outputs.
-        batches: the calibration data; read once, nothing of it is kept.
+        batches: the calibration data with each batch's number in the whole of it, from 0 and
+            rising; read once, nothing of it is kept.
         taps: what to count.
         ignore_padding: leave padded positions out of tensors whose first axes are (batch, length).
         on_batch: called after each batch with its number of samples.
         threads: how many tensors are counted at once.
+        stop: asked each time that the parts of the data are full, which is after 8, 16, 32, …
+            batches: True ends the pass.
 
     Raises:
         DataError: if an activation is NaN or infinite, naming the tensor and the samples.
         BackendError: if the runtime refuses an input.
     """
-    counters = {tap.source: StatisticsAccumulator(tap.source) for tap in taps}
+    counters = {tap.source: PartedAccumulator(tap.source) for tap in taps}
     samples = batch_count = 0
     inside = 0.0
     begin = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
-        for batch in batches:
+        for number, batch in batches:
             start = time.perf_counter()
             outputs = engine.infer(batch.inputs)
             inside += time.perf_counter() - start
-            values = {**outputs, **batch.inputs}
-
-            def count(tap: Tap, batch: Batch = batch, values: Mapping[str, Array] = values) -> None:
-                array = values[tap.source]
-                mask = _padding_mask(tap, array, batch) if ignore_padding else None
-                _count(counters[tap.source], array, mask, batch)
-
+            count = partial(_count, counters, number, batch, outputs, ignore_padding)
             # A tensor has one counter, so threads never share one. Overlapping with the next
             # inference was measured slower: it has the cores busy already.
             list(pool.map(count, taps))
             samples += len(batch)
             batch_count += 1
             on_batch(len(batch))
-    frozen = {source: counter.freeze() for source, counter in counters.items()}
-    statistics = {name: _renamed(frozen[t.source], name) for t in taps for name in t.tensors}
+            if stop and _are_full(number + 1) and stop(_frozen(counters)):
+                break
     seconds = time.perf_counter() - begin
-    return Observation(statistics, samples, batch_count, seconds, inside)
+    return Observation(_frozen(counters), samples, batch_count, seconds, inside)
+
+
+def _are_full(batches: int) -> bool:
+    return batches == part_size(batches) * PARTS_MAX
+
+
+def _frozen(counters: Mapping[str, PartedAccumulator]) -> dict[str, TensorParts]:
+    return {source: counter.freeze() for source, counter in counters.items()}
 
 
 def _padding_mask(tap: Tap, array: Array, batch: Batch) -> NDArray[np.bool_] | None:
@@ -98,34 +101,32 @@ def _padding_mask(tap: Tap, array: Array, batch: Batch) -> NDArray[np.bool_] | N
 
 
 def _count(
-    counter: StatisticsAccumulator,
-    array: Array,
-    mask: NDArray[np.bool_] | None,
+    counters: Mapping[str, PartedAccumulator],
+    number: int,
     batch: Batch,
+    outputs: Mapping[str, Array],
+    ignore_padding: bool,
+    tap: Tap,
 ) -> None:
+    array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
+    mask = _padding_mask(tap, array, batch) if ignore_padding else None
     try:
-        counter.add(array, mask)
+        counters[tap.source].add(number, array, mask)
     except DataError as error:
-        bad = [
-            sample.id
-            for sample, values in zip(batch.samples, array, strict=False)
-            if not np.isfinite(values).all()
-        ]
         raise DataError(
             error.where,
             "the FP32 model makes a value that is not finite",
-            got=f"{error.got}; samples {', '.join(bad[:3])}",
+            got=f"{error.got}; samples {', '.join(_broken(array, batch)[:3])}",
             fix=error.fix,
         ) from error
 
 
-def _renamed(statistics: TensorStatistics, name: str) -> TensorStatistics:
-    return TensorStatistics(
-        name=name,
-        counts=statistics.counts,
-        exponent=statistics.exponent,
-        minimum=statistics.minimum,
-        maximum=statistics.maximum,
-        count=statistics.count,
-        zeros=statistics.zeros,
-    )
+def _broken(array: Array, batch: Batch) -> list[str]:
+    """The ids of the samples that hold NaN or infinity; all, where no axis tells them apart."""
+    if array.ndim == 0 or len(array) != len(batch):
+        return list(batch.ids)
+    return [
+        sample.id
+        for sample, values in zip(batch.samples, array, strict=True)
+        if not np.isfinite(values).all()
+    ]

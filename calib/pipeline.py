@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from calib.calibrators.statistics_file import StatisticsFile, save_statistics
 from calib.config import Experiment
 from calib.environment import environment_record
+from calib.errors import ConfigError
 from calib.gate import evaluate
 from calib.progress import Progress
 from calib.report import SamplesCsv, write_report
@@ -21,7 +23,13 @@ from calib.results import (
 )
 from calib.rundir import place, run_directory
 from calib.stages.analyse import Outputs, analyse_candidate
-from calib.stages.calibrate import Calibration, Candidate, build_candidates, calibrate
+from calib.stages.calibrate import (
+    Calibration,
+    Candidate,
+    build_candidates,
+    calibrate,
+    prepared,
+)
 from calib.stages.engine_runs import BuiltEngine, with_layer_times
 from calib.stages.engines import build_engines
 from calib.stages.inputs import Inputs, read_inputs
@@ -33,6 +41,7 @@ from calib.stages.measure import (
     run_outputs,
     saturation,
 )
+from calib.stages.observation import Shard, observed
 from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key, sha256_from_file
 
@@ -93,6 +102,29 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
             _keep_models(candidates, calibration, folder)
             write_report(result, folder)
     return FinishedRun(result, parent / run_id)
+
+
+def run_calibration(
+    experiment: Experiment, progress: Progress, shard: Shard, target: Path
+) -> StatisticsFile:
+    """Observe the calibration data, or a shard of its batches, and write the statistics.
+
+    Raises:
+        ConfigError: if the data is to be sharded and the pass is to end by itself.
+        InputError: if the model, the data or the config cannot be used.
+    """
+    if shard.of > 1 and experiment.calibration.samples == "auto":
+        raise ConfigError(
+            "calibration.samples",
+            "auto cannot be sharded: when to stop depends on all of the data seen so far",
+            fix="Calibrate in one process, or set calibration.samples=all.",
+        )
+    bench = open_workbench(experiment, progress)
+    inputs = read_inputs(bench)
+    graph, selection = prepared(bench, inputs)
+    content = observed(bench, inputs, graph, selection, shard).content
+    save_statistics(target, content)
+    return content
 
 
 def _measure(

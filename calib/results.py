@@ -109,11 +109,26 @@ class ActivationRecord(Record):
     consumers: tuple[str, ...] = Field(description="Names of the nodes that read it in INT8.")
     count: int = Field(description="Number of values observed.")
     zeros: int
-    minimum: float
-    maximum: float
+    minimum: float | None
+    maximum: float | None
     amax: dict[str, float] = Field(description="Clipping threshold by calibrator name.")
     clipped_pct: dict[str, float] = Field(
         description="Share of observed values beyond the threshold, by calibrator name, in %."
+    )
+    growth: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="By calibrator name: the threshold after each part of the data.",
+    )
+    standard_error_pct: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="By calibrator name: jackknife over the parts, in % of the threshold.",
+    )
+    enough: dict[str, bool | None] = Field(
+        default_factory=dict,
+        description="By calibrator name: whether more samples would hardly move the threshold.",
+    )
+    chosen: dict[str, str] = Field(
+        default_factory=dict, description="By calibrator that chooses: what it chose here."
     )
 
 
@@ -144,8 +159,17 @@ class CalibrationRecord(Record):
     samples: int
     batches: int
     values: int = Field(description="Number of activation values counted.")
-    seconds: float = Field(description="Wall time of the pass, inference included.")
-    inference_seconds: float = Field(description="Of that, inside the runtime.")
+    passes: int | None = Field(default=1, description="More than one if memory was limited.")
+    seconds: float | None = Field(
+        description="Wall time of the pass, inference included; None if it was taken from a file."
+    )
+    inference_seconds: float | None = Field(description="Of that, inside the runtime.")
+    part_samples: tuple[int, ...] = Field(
+        default=(), description="Samples seen up to the end of each part; see `growth`."
+    )
+    tolerance_pct: float | None = Field(
+        default=None, description="What `enough` was held against, in %."
+    )
     calibrators: tuple[str, ...]
     activations: tuple[ActivationRecord, ...]
     weights: tuple[WeightRecord, ...]

@@ -12,6 +12,8 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from calib.calibrators.auto import AutoSpec, FormulaSpec
+from calib.calibrators.convergence import Convergence, convergence
 from calib.calibrators.entropy import EntropySpec
 from calib.calibrators.histogram import (
     StatisticsAccumulator,
@@ -21,6 +23,7 @@ from calib.calibrators.histogram import (
 )
 from calib.calibrators.minmax import MinMaxSpec
 from calib.calibrators.mse import MseSpec
+from calib.calibrators.parts import PartedAccumulator, TensorParts
 from calib.calibrators.percentile import PercentileSpec
 
 SAFE_AMAX = 1.0
@@ -41,7 +44,7 @@ class Calibrator(Protocol):
 
 
 CalibratorSpec = Annotated[
-    EntropySpec | MinMaxSpec | MseSpec | PercentileSpec, Field(discriminator="kind")
+    AutoSpec | EntropySpec | MinMaxSpec | MseSpec | PercentileSpec, Field(discriminator="kind")
 ]
 
 
@@ -53,15 +56,21 @@ def amax_from_statistics(calibrator: Calibrator, statistics: TensorStatistics) -
 
 __all__ = [
     "SAFE_AMAX",
+    "AutoSpec",
     "Calibrator",
     "CalibratorSpec",
+    "Convergence",
     "EntropySpec",
+    "FormulaSpec",
     "MinMaxSpec",
     "MseSpec",
+    "PartedAccumulator",
     "PercentileSpec",
     "StatisticsAccumulator",
+    "TensorParts",
     "TensorStatistics",
     "amax_from_statistics",
     "clipped_pct",
+    "convergence",
     "statistics_from_array",
 ]

@@ -5,7 +5,7 @@ pairs. Both steps are exact, and where it ends depends only on the largest value
 activations give the same bytes whoever counted them, and merging is exact.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class TensorStatistics:
             count=self.count + other.count,
             zeros=self.zeros + other.zeros,
         )
+
+    def renamed(self, name: str) -> "TensorStatistics":
+        """The same statistics for a tensor of the same values."""
+        return replace(self, name=name)
 
 
 class StatisticsAccumulator:

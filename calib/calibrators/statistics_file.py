@@ -1,51 +1,91 @@
-"""Statistics on disk: one npz a pass, with what they were made from."""
+"""Statistics on disk: one npz a pass, with what they were made from. See docs/calibration.md."""
 
 import io
 import json
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calib.calibrators.histogram import TensorStatistics
+from calib.calibrators.parts import TensorParts
 from calib.errors import StoreError
 from calib.store import write_atomically
 
-_FORMAT = 1
+FORMAT = 2
+_SHOWN = 60
+_DAMAGES = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
-def save_statistics(
-    path: Path, statistics: Mapping[str, TensorStatistics], made_from: Mapping[str, Any]
-) -> None:
-    """Write statistics and the hashes of the model, data and settings they were made from.
+@dataclass(frozen=True, slots=True)
+class StatisticsFile:
+    """The content of a statistics file.
 
-    The file is a plain npz of arrays and one JSON text; it holds no pickle. Equal statistics give
-    equal arrays.
-
-    Args:
-        path: the file; replaced whole.
-        statistics: by tensor name.
-        made_from: JSON-serialisable.
+    Attributes:
+        parts: by tensor.
+        made_from: JSON-serialisable: the hashes of model and data, and the settings.
+        shards: the numbers, from 1, of the shards it holds, and how many there are in all.
+        batches: number of batches counted.
+        samples: number of samples counted.
     """
-    ordered = [statistics[name] for name in sorted(statistics)]
-    header = {"format": _FORMAT, "made_from": made_from, "tensors": [s.name for s in ordered]}
+
+    parts: dict[str, TensorParts]
+    made_from: dict[str, Any]
+    shards: tuple[tuple[int, ...], int]
+    batches: int
+    samples: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no shard is missing."""
+        return len(self.shards[0]) == self.shards[1]
+
+
+def save_statistics(path: Path, content: StatisticsFile) -> None:
+    """Write a statistics file; replaced whole. Equal content gives equal bytes."""
+    names = sorted(content.parts)
+    tensors = [content.parts[name] for name in names]
+    held, total = ((1,), 1) if content.is_whole else content.shards
+    header = {
+        "format": FORMAT,
+        "made_from": content.made_from,
+        "tensors": names,
+        "part_batches": [t.size for t in tensors],
+        "part_counts": [len(t.parts) for t in tensors],
+        "shards": {"held": held, "of": total},
+        "batches": content.batches,
+        "samples": content.samples,
+    }
+    rows = [part for tensor in tensors for part in tensor.parts]
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         header=np.array(json.dumps(header, sort_keys=True)),
-        counts=np.stack([s.counts for s in ordered]) if ordered else np.zeros((0, 0), np.int64),
-        exponent=np.array([s.exponent for s in ordered], dtype=np.int64),
-        minimum=np.array([s.minimum for s in ordered], dtype=np.float64),
-        maximum=np.array([s.maximum for s in ordered], dtype=np.float64),
-        count=np.array([s.count for s in ordered], dtype=np.int64),
-        zeros=np.array([s.zeros for s in ordered], dtype=np.int64),
+        counts=np.stack([s.counts for s in rows]) if rows else np.zeros((0, 0), np.int64),
+        exponent=np.array([s.exponent for s in rows], dtype=np.int64),
+        minimum=np.array([s.minimum for s in rows], dtype=np.float64),
+        maximum=np.array([s.maximum for s in rows], dtype=np.float64),
+        count=np.array([s.count for s in rows], dtype=np.int64),
+        zeros=np.array([s.zeros for s in rows], dtype=np.int64),
     )
     write_atomically(path, buffer.getvalue())
 
 
-def load_statistics(path: Path) -> tuple[dict[str, TensorStatistics], dict[str, Any]]:
-    """Read what `save_statistics` wrote: (statistics by tensor, what they were made from).
+def load_statistics(path: Path) -> StatisticsFile:
+    """Read what `save_statistics` wrote.
 
     Raises:
         StoreError: if the file is missing, damaged, or of another format.
@@ -53,23 +93,100 @@ def load_statistics(path: Path) -> tuple[dict[str, TensorStatistics], dict[str, 
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
+            if header["format"] != FORMAT:
+                raise ValueError(f"format {header['format']}, expected {FORMAT}")
             columns = {name: archive[name] for name in archive.files if name != "header"}
-        if header["format"] != _FORMAT:
-            raise ValueError(f"format {header['format']}, expected {_FORMAT}")
-    except (OSError, ValueError, KeyError) as error:
+        return StatisticsFile(
+            parts=_parts(header, columns),
+            made_from=header["made_from"],
+            shards=(tuple(header["shards"]["held"]), header["shards"]["of"]),
+            batches=header["batches"],
+            samples=header["samples"],
+        )
+    except _DAMAGES as error:
         raise StoreError(
             str(path), f"holds no calibration statistics: {error}", fix="Calibrate again."
         ) from error
-    statistics = {
-        name: TensorStatistics(
-            name=name,
-            counts=columns["counts"][row],
-            exponent=int(columns["exponent"][row]),
-            minimum=float(columns["minimum"][row]),
-            maximum=float(columns["maximum"][row]),
-            count=int(columns["count"][row]),
-            zeros=int(columns["zeros"][row]),
+
+
+def _parts(header: dict[str, Any], columns: dict[str, Any]) -> dict[str, TensorParts]:
+    found, row = {}, 0
+    described = zip(header["tensors"], header["part_batches"], header["part_counts"], strict=True)
+    for name, size, count in described:
+        rows = range(row, row + count)
+        found[name] = TensorParts(size, tuple(_statistics(name, columns, r) for r in rows))
+        row += count
+    return found
+
+
+def _statistics(name: str, columns: dict[str, Any], row: int) -> TensorStatistics:
+    return TensorStatistics(
+        name=name,
+        counts=columns["counts"][row],
+        exponent=int(columns["exponent"][row]),
+        minimum=float(columns["minimum"][row]),
+        maximum=float(columns["maximum"][row]),
+        count=int(columns["count"][row]),
+        zeros=int(columns["zeros"][row]),
+    )
+
+
+def refuse_stale(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse statistics that were made from something else.
+
+    Raises:
+        StoreError: naming each field that differs, with both values.
+    """
+    fields = [name for name in wanted if found.get(name) != wanted[name]]
+    if fields:
+        raise StoreError(
+            str(path),
+            "is stale: it was made from another " + ", another ".join(map(_spoken, fields)),
+            got="; ".join(f"{name} {_short(found.get(name))}" for name in fields),
+            expected="; ".join(f"{name} {_short(wanted[name])}" for name in fields),
+            fix="Calibrate again.",
         )
-        for row, name in enumerate(header["tensors"])
-    }
-    return statistics, header["made_from"]
+
+
+def _spoken(field: str) -> str:
+    return field.replace("_", " ")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def merge_files(paths: Iterable[Path]) -> StatisticsFile:
+    """The statistics of several shards together: those of one process, if none is missing.
+
+    Raises:
+        StoreError: if a file cannot be read, two were made from different things, or a shard is
+            there twice.
+    """
+    merged: StatisticsFile | None = None
+    for path in paths:
+        content = load_statistics(path)
+        merged = content if merged is None else _merged(path, merged, content)
+    if merged is None:
+        raise ValueError("nothing to merge")
+    return merged
+
+
+def _merged(path: Path, one: StatisticsFile, two: StatisticsFile) -> StatisticsFile:
+    refuse_stale(path, two.made_from, one.made_from)
+    if one.shards[1] != two.shards[1] or set(one.shards[0]) & set(two.shards[0]):
+        raise StoreError(
+            str(path),
+            "does not go with the shards before it",
+            got=f"shards {list(two.shards[0])} of {two.shards[1]}",
+            expected=f"others than {list(one.shards[0])}, of {one.shards[1]}",
+        )
+    held = tuple(sorted((*one.shards[0], *two.shards[0])))
+    return StatisticsFile(
+        parts={name: parts.merge(two.parts[name]) for name, parts in one.parts.items()},
+        made_from=one.made_from,
+        shards=(held, one.shards[1]),
+        batches=one.batches + two.batches,
+        samples=one.samples + two.samples,
+    )

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+from calib.graph.edit import add_constant
 from calib.graph.select import Selection, Site
 from calib.results import WeightRecord
 from data_loaders.types import Array
@@ -107,8 +108,8 @@ def insert_qdq(model: ir.Model, selection: Selection, amax: Mapping[str, float])
 
 def _activation_pair(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
     name = str(value.name)
-    scale = _constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
-    zero = _constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
+    scale = add_constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
+    zero = add_constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
     quantized = _node(model, "QuantizeLinear", [value, scale, zero], name, ir.DataType.INT8)
     quantized.shape = value.shape
     result = _node(model, "DequantizeLinear", [quantized, scale, zero], name, ir.DataType.FLOAT)
@@ -122,9 +123,9 @@ def _weight_dequantized(model: ir.Model, value: ir.Value, site: Site) -> ir.Valu
     name = f"{value.name}_axis{site.axis}"
     weight = quantize_weight(value.const_value.numpy(), site.axis)
     inputs = [
-        _constant(model, f"{name}_int8", weight.values),
-        _constant(model, f"{name}_scale", weight.scales),
-        _constant(model, f"{name}_zero_point", np.zeros(weight.scales.shape, dtype=np.int8)),
+        add_constant(model, f"{name}_int8", weight.values),
+        add_constant(model, f"{name}_scale", weight.scales),
+        add_constant(model, f"{name}_zero_point", np.zeros(weight.scales.shape, dtype=np.int8)),
     ]
     axis = {"axis": site.axis}
     result = _node(model, "DequantizeLinear", inputs, name, ir.DataType.FLOAT, axis)
@@ -145,13 +146,6 @@ def _node(
     output.name, output.dtype = f"{base}_{op_type}_output", dtype
     model.graph.append(node)
     return output
-
-
-def _constant(model: ir.Model, name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.val(name, tensor.dtype, ir.Shape(array.shape), const_value=tensor)
-    model.graph.register_initializer(value)
-    return value
 
 
 def weight_records(model: ir.Model, selection: Selection) -> tuple[WeightRecord, ...]:

@@ -1,6 +1,6 @@
 """Exposing inner tensors as outputs, so that an engine shows them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -70,6 +70,36 @@ def tapped(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     present = {value.name for value in model.graph.outputs}
     model.graph.outputs.extend(values[name] for name in tensors if name not in present)
     return model
+
+
+def sized(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
+    """A copy of the model whose outputs are the shapes of these tensors, in their order.
+
+    Running it takes no more memory than the model does, however large the tensors are.
+    """
+    model = model.clone()
+    values = _values(model)
+    model.graph.outputs.clear()
+    for number, name in enumerate(tensors):
+        node = ir.node("Shape", [values[name]], name=f"calib_shape_{number}")
+        node.outputs[0].name = f"calib_shape_{number}"
+        node.outputs[0].dtype = ir.DataType.INT64
+        model.graph.append(node)
+        model.graph.outputs.append(node.outputs[0])
+    return model
+
+
+def groups_within(sizes: Mapping[str, int], budget: float) -> list[list[str]]:
+    """Names in runs whose sizes stay within a budget; what is too large alone is a run alone."""
+    groups: list[list[str]] = []
+    room = -1.0
+    for name, size in sizes.items():
+        if size > room:
+            groups.append([])
+            room = budget
+        groups[-1].append(name)
+        room -= size
+    return groups
 
 
 @dataclass(frozen=True, slots=True)

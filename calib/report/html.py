@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections import Counter
 from pathlib import Path
 
@@ -10,20 +11,21 @@ from markupsafe import Markup
 
 from calib.record import Precision
 from calib.report.junit import render_junit
-from calib.report.plots import classes_plot, latency_plot, layers_plot
-from calib.report.tables import write_layers_csv, write_throughput_csv
-from calib.results import CandidateRecord, RunResult
+from calib.report.plots import classes_plot, growth_plot, latency_plot, layers_plot
+from calib.report.tables import write_layers_csv, write_thresholds_csv, write_throughput_csv
+from calib.results import CalibrationRecord, CandidateRecord, RunResult
 from calib.store import write_atomically
 
 _NOTHING = "—"
 
 
 def write_report(result: RunResult, directory: Path) -> None:
-    """Write result.json, report.html, junit.xml, layers.csv and throughput.csv."""
+    """Write result.json, report.html, junit.xml and the CSV files."""
     write_atomically(directory / "result.json", result.model_dump_json(indent=1))
     write_atomically(directory / "report.html", render_html(result))
     write_atomically(directory / "junit.xml", render_junit(result))
     write_layers_csv(result, directory / "layers.csv")
+    write_thresholds_csv(result, directory / "thresholds.csv")
     write_throughput_csv(result, directory / "throughput.csv")
 
 
@@ -46,6 +48,10 @@ def render_html(result: RunResult) -> str:
             result.verdict.candidates, key=lambda v: v.candidate != result.verdict.chosen
         ),
         worst_layers=_worst_layers(shown),
+        enough=[_enough(result.calibration, c) for c in result.calibration.calibrators]
+        if result.calibration.part_samples
+        else [],
+        chosen=_chosen(result.calibration),
         left_alone=Counter(r.reason for r in result.calibration.left_alone).most_common(),
         engines=[(c.name, engine) for c in result.candidates for engine in c.engines],
         ran_in=_ran_in(shown),
@@ -54,6 +60,7 @@ def render_html(result: RunResult) -> str:
             "classes": Markup(classes_plot(shown)),  # noqa: S704 - our own SVG
             "layers": Markup(layers_plot(result)),  # noqa: S704 - our own SVG
             "latency": Markup(latency_plot(result)),  # noqa: S704 - our own SVG
+            "growth": Markup(growth_plot(result, shown.calibrator)),  # noqa: S704 - our own SVG
         },
     )
 
@@ -115,6 +122,35 @@ def _change(candidate: CandidateRecord) -> str:
     if score.mean_abs_error is not None and score.reference_mean_abs_error:
         return f"{100 * (score.mean_abs_error / score.reference_mean_abs_error - 1):+.2f} %"
     return _NOTHING
+
+
+def _enough(calibration: CalibrationRecord, calibrator: str) -> dict[str, object]:
+    """How many of a calibrator's thresholds have settled, and which one moves most."""
+    answers = [a.enough.get(calibrator) for a in calibration.activations]
+    errors = {
+        a.tensor: error
+        for a in calibration.activations
+        if (error := a.standard_error_pct.get(calibrator)) is not None
+    }
+    worst = max(errors, key=lambda name: errors[name], default="")
+    return {
+        "calibrator": calibrator,
+        "settled": answers.count(True),
+        "moving": answers.count(False),
+        "unknown": answers.count(None),
+        "median": statistics.median(errors.values()) if errors else None,
+        "largest": errors.get(worst),
+        "tensor": worst,
+    }
+
+
+def _chosen(calibration: CalibrationRecord) -> list[tuple[str, list[tuple[str, int]]]]:
+    """By calibrator that chooses: its choices and how often each was taken."""
+    found = {
+        name: Counter(a.chosen[name] for a in calibration.activations if name in a.chosen)
+        for name in calibration.calibrators
+    }
+    return [(name, counts.most_common()) for name, counts in found.items() if counts]
 
 
 def _worst_layers(candidate: CandidateRecord) -> frozenset[str]:

@@ -10,6 +10,7 @@ from calib.results import CandidateRecord, RunResult
 
 _COLOURS = ("#3b76c4", "#c2642c", "#2f9a72", "#a05bb5", "#b3892b", "#c24a6a")
 _GREY = "#808890"
+_NAME_LENGTH = 40
 _STYLE: Any = {
     "svg.hashsalt": "calib",
     "svg.fonttype": "none",
@@ -59,6 +60,33 @@ def classes_plot(candidate: CandidateRecord) -> str:
         return _svg(figure, f"Change of recall by class, {candidate.name}")
 
 
+def growth_plot(result: RunResult, calibrator: str | None) -> str:
+    """Each threshold over the samples, as a share of where it ended; the worst ones by name."""
+    samples = result.calibration.part_samples
+    grown = {
+        a.tensor: [value / a.growth[calibrator][-1] for value in a.growth[calibrator]]
+        for a in result.calibration.activations
+        if calibrator in a.growth
+        and len(a.growth[calibrator]) == len(samples) > 1
+        and a.growth[calibrator][-1] > 0
+    }
+    if not grown:
+        return ""
+    worst = sorted(grown, key=lambda name: -max(abs(v - 1) for v in grown[name]))[:3]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        axes = figure.subplots()
+        for name, values in grown.items():
+            if name not in worst:
+                axes.plot(samples, values, lw=0.6, color=_GREY, alpha=0.5)
+        for index, name in enumerate(worst):
+            axes.plot(samples, grown[name], lw=1.4, color=_colour(index), label=_tail(name))
+        axes.set_xlabel("calibration samples")
+        axes.set_ylabel(f"{calibrator} threshold, of the last")
+        _finish(axes, len(worst))
+        return _svg(figure, f"Growth of every threshold over the samples, {calibrator}")
+
+
 def latency_plot(result: RunResult) -> str:
     """Raw latencies at the largest batch size, a box a candidate; empty without timing."""
     timed = [(c.name, c.latency[-1]) for c in result.candidates if c.latency]
@@ -86,6 +114,11 @@ def latency_plot(result: RunResult) -> str:
 
 def _colour(index: int) -> str:
     return _COLOURS[index % len(_COLOURS)]
+
+
+def _tail(name: str) -> str:
+    """A tensor's name without its start: the end tells tensors apart."""
+    return name if len(name) <= _NAME_LENGTH else f"…{name[-_NAME_LENGTH:]}"
 
 
 def _short(name: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from calib.results import RunResult, SampleVerdict
 
+_INT8_MAX = 127
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _SAMPLE_COLUMNS = [
     "candidate",
@@ -102,3 +103,23 @@ def write_throughput_csv(result: RunResult, path: Path) -> None:
     ]
     columns = ["candidate", "batch_size", "run", "latency_ms"]
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+
+
+def write_thresholds_csv(result: RunResult, path: Path) -> None:
+    """A line for each calibrator and activation: its threshold, scale and how it came about."""
+    rows = [
+        {
+            "calibrator": name,
+            "tensor": safe_text(a.tensor),
+            "amax": a.amax[name],
+            "scale": a.amax[name] / _INT8_MAX,
+            "clipped_pct": a.clipped_pct[name],
+            "standard_error_pct": a.standard_error_pct.get(name),
+            "enough": a.enough.get(name),
+            "chosen": a.chosen.get(name),
+            "growth": " ".join(f"{value:.6g}" for value in a.growth.get(name, ())),
+        }
+        for name in result.calibration.calibrators
+        for a in result.calibration.activations
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)

@@ -1,24 +1,39 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.calibrators import TensorStatistics, amax_from_statistics, clipped_pct
-from calib.calibrators.statistics_file import load_statistics, save_statistics
+from pydantic import TypeAdapter
+
+from calib.calibrators import (
+    AutoSpec,
+    Calibrator,
+    CalibratorSpec,
+    Convergence,
+    TensorStatistics,
+    amax_from_statistics,
+    clipped_pct,
+    convergence,
+)
 from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
 from calib.graph.qdq import insert_qdq, scale_from_amax, weight_records
 from calib.graph.save import save_model
 from calib.graph.select import Selection, select
-from calib.graph.taps import tapped, taps_from_tensors
-from calib.observe import observe
+from calib.graph.taps import taps_from_tensors
 from calib.progress import Advance
 from calib.results import ActivationRecord, CalibrationRecord, Precision
+from calib.stages.choose import TensorErrors, choices, trial_errors
 from calib.stages.inputs import Inputs
+from calib.stages.observation import Observed, Shard, observed
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
+
+_GROWTH = TypeAdapter(list[Convergence])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,111 +81,166 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     Raises:
         ModelError: if nothing can be quantized.
         DataError: if an activation is not finite.
+        StoreError: if `calibration.statistics` cannot be used.
     """
-    experiment = bench.experiment
-    graph = (
-        fold_batchnorm(inputs.model.graph)
-        if experiment.engines.fold_batchnorm
-        else (inputs.model.graph)
-    )
-    selection = select(graph, experiment.quantization)
-    key = {
-        "model": inputs.model.record.sha256,
-        "data": inputs.calibration.scan.sha256,
-        "batch_size": inputs.calibration.batch_size,
-        "tensors": selection.activation_tensors,
-        "ignore_padding": experiment.calibration.ignore_padding,
-        "fold_batchnorm": experiment.engines.fold_batchnorm,
+    graph, selection = prepared(bench, inputs)
+    seen = observed(bench, inputs, graph, selection, Shard())
+    statistics = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    thresholds = {
+        spec.name: _thresholds(bench, inputs, graph, selection, seen, spec, statistics)
+        for spec in bench.experiment.calibration.calibrators
     }
-
-    def make(folder: Path, advance: Advance) -> None:
-        _observe(bench, inputs, graph, selection, key, folder, advance)
-
-    total = inputs.calibration.scan.samples
-    found = bench.artifact("observe", "calibrate: one pass", key, make, total)
-    statistics, _ = load_statistics(found.path / "statistics.npz")
-    amax = {
-        calibrator.name: {
-            name: amax_from_statistics(calibrator, s) for name, s in statistics.items()
-        }
-        for calibrator in experiment.calibration.calibrators
-    }
-    record = _record(graph, selection, statistics, amax, found.path / "pass.json")
-    return Calibration(graph, selection, amax, record, found.path / "statistics.npz", found.digest)
+    growth = _growth(bench, seen, thresholds)
+    record = _record(bench, graph, selection, seen, statistics, thresholds, growth)
+    amax = {name: found.amax for name, found in thresholds.items()}
+    return Calibration(graph, selection, amax, record, seen.path, seen.digest)
 
 
-def _observe(
+def prepared(bench: Workbench, inputs: Inputs) -> tuple[Graph, Selection]:
+    """The graph that candidates are made from, and what of it becomes INT8.
+
+    Raises:
+        ModelError: if nothing can be quantized.
+    """
+    graph = inputs.model.graph
+    if bench.experiment.engines.fold_batchnorm:
+        graph = fold_batchnorm(graph)
+    return graph, select(graph, bench.experiment.quantization)
+
+
+@dataclass(frozen=True, slots=True)
+class _Thresholds:
+    """One calibrator's thresholds by tensor, and by which formula each was found."""
+
+    amax: dict[str, float]
+    formula: dict[str, Calibrator]
+    errors: TensorErrors
+
+
+def _thresholds(
     bench: Workbench,
     inputs: Inputs,
     graph: Graph,
     selection: Selection,
-    key: dict[str, object],
-    folder: Path,
-    advance: Advance,
-) -> None:
-    taps = taps_from_tensors(graph, selection.activation_tensors)
-    observed = folder / "observed.onnx"
-    save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), observed)
-    with bench.backend.engine(observed, spinning=False) as engine:
-        seen = observe(
-            engine,
-            inputs.calibration.batches(),
-            taps,
-            ignore_padding=bench.experiment.calibration.ignore_padding,
-            on_batch=advance,
-            threads=bench.backend.threads,
-        )
-    observed.unlink()
-    save_statistics(folder / "statistics.npz", seen.statistics, key)
-    facts = {
-        "samples": seen.samples,
-        "batches": seen.batches,
-        "values": seen.values,
-        "seconds": seen.seconds,
-        "inference_seconds": seen.inference_seconds,
+    seen: Observed,
+    spec: CalibratorSpec,
+    statistics: dict[str, TensorStatistics],
+) -> _Thresholds:
+    errors: TensorErrors = {}
+    if isinstance(spec, AutoSpec):
+        errors = trial_errors(bench, inputs, graph, selection, seen, spec)
+        by_name = {candidate.name: candidate for candidate in spec.candidates}
+        formula: dict[str, Calibrator] = {
+            tensor: by_name[name] for tensor, name in choices(errors).items()
+        }
+    else:
+        formula = dict.fromkeys(statistics, spec)
+    amax = {name: amax_from_statistics(formula[name], s) for name, s in statistics.items()}
+    return _Thresholds(amax, formula, errors)
+
+
+def _growth(
+    bench: Workbench, seen: Observed, thresholds: dict[str, _Thresholds]
+) -> dict[tuple[str, str], Convergence]:
+    """By calibrator and tensor: how the threshold came about."""
+    wanted = {
+        (name, tensor): formula
+        for name, found in thresholds.items()
+        for tensor, formula in found.formula.items()
     }
-    write_atomically(folder / "pass.json", json.dumps(facts))
+    key = {
+        "observed": seen.digest,
+        "formulas": [[*pair, repr(formula)] for pair, formula in wanted.items()],
+    }
+
+    def make(folder: Path, advance: Advance) -> None:
+        def one(pair: tuple[str, str]) -> Convergence:
+            advance(1)
+            return convergence(seen.content.parts[pair[1]], wanted[pair])
+
+        with ThreadPoolExecutor(bench.backend.threads) as pool:
+            found = list(pool.map(one, wanted))
+        write_atomically(folder / "growth.json", _GROWTH.dump_json(found))
+
+    made = bench.artifact("growth", "enough samples?", key, make, len(wanted))
+    found = _GROWTH.validate_json((made.path / "growth.json").read_bytes())
+    return dict(zip(wanted, found, strict=True))
 
 
 def _record(
+    bench: Workbench,
     graph: Graph,
     selection: Selection,
+    seen: Observed,
     statistics: dict[str, TensorStatistics],
-    amax: dict[str, dict[str, float]],
-    facts: Path,
+    thresholds: dict[str, _Thresholds],
+    growth: dict[tuple[str, str], Convergence],
 ) -> CalibrationRecord:
     consumers: dict[str, list[str]] = {}
     for site in selection.activations:
         consumers.setdefault(site.tensor, []).append(site.node)
+    tolerance = bench.experiment.calibration.tolerance_pct
     activations = tuple(
-        _activation_record(statistics[name], tuple(nodes), amax)
+        ActivationRecord(
+            tensor=name,
+            consumers=tuple(nodes),
+            count=statistics[name].count,
+            zeros=statistics[name].zeros,
+            minimum=statistics[name].minimum if statistics[name].count else None,
+            maximum=statistics[name].maximum if statistics[name].count else None,
+            amax={c: found.amax[name] for c, found in thresholds.items()},
+            clipped_pct={
+                c: clipped_pct(statistics[name], found.amax[name])
+                for c, found in thresholds.items()
+            },
+            growth={c: growth[c, name].growth for c in thresholds},
+            standard_error_pct={c: growth[c, name].standard_error_pct for c in thresholds},
+            enough={c: growth[c, name].enough(tolerance) for c in thresholds},
+            chosen={c: f.formula[name].name for c, f in thresholds.items() if f.errors},
+        )
         for name, nodes in consumers.items()
     )
-    dead = [a.tensor for a in activations if a.zeros == a.count]
     return CalibrationRecord(
-        **json.loads(facts.read_text(encoding="utf-8")),
-        calibrators=tuple(amax),
+        samples=seen.content.samples,
+        batches=seen.content.batches,
+        passes=seen.facts.passes,
+        seconds=seen.facts.seconds,
+        inference_seconds=seen.facts.inference_seconds,
+        values=_values(graph, selection, statistics),
+        part_samples=_part_samples(seen, bench.experiment.data.batch_size),
+        tolerance_pct=tolerance,
+        calibrators=tuple(thresholds),
         activations=activations,
         weights=weight_records(graph, selection),
         left_alone=selection.left_alone,
-        warnings=tuple(f"{name} was zero in every calibration sample" for name in dead),
+        warnings=tuple(_warnings_of(statistics, consumers)),
     )
 
 
-def _activation_record(
-    statistics: TensorStatistics, consumers: tuple[str, ...], amax: dict[str, dict[str, float]]
-) -> ActivationRecord:
-    thresholds = {name: tensors[statistics.name] for name, tensors in amax.items()}
-    return ActivationRecord(
-        tensor=statistics.name,
-        consumers=consumers,
-        count=statistics.count,
-        zeros=statistics.zeros,
-        minimum=statistics.minimum,
-        maximum=statistics.maximum,
-        amax=thresholds,
-        clipped_pct={name: clipped_pct(statistics, value) for name, value in thresholds.items()},
-    )
+def _values(graph: Graph, selection: Selection, statistics: dict[str, TensorStatistics]) -> int:
+    """Number of values counted: tensors that share a tap share them."""
+    taps = taps_from_tensors(graph, selection.activation_tensors)
+    return sum(statistics[tap.tensors[0]].count for tap in taps)
+
+
+def _part_samples(seen: Observed, batch_size: int) -> tuple[int, ...]:
+    """Samples seen up to the end of each part."""
+    parts = max((p for p in seen.content.parts.values()), key=lambda p: len(p.parts), default=None)
+    if parts is None:
+        return ()
+    ends = ((k + 1) * parts.size * batch_size for k in range(len(parts.parts)))
+    return tuple(min(end, seen.content.samples) for end in ends)
+
+
+def _warnings_of(statistics: dict[str, TensorStatistics], tensors: Iterable[str]) -> Iterator[str]:
+    for name in tensors:
+        found = statistics[name]
+        if found.count == 0:
+            yield f"{name} held no value in any calibration sample"
+        elif found.zeros == found.count:
+            yield f"{name} was zero in every calibration sample"
+        elif found.minimum == found.maximum:
+            yield f"{name} was {found.minimum:g} in every calibration sample"
 
 
 def build_candidates(

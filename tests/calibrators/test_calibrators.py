@@ -18,8 +18,7 @@ from calib.calibrators import (
     statistics_from_array,
 )
 from calib.calibrators.histogram import BINS
-from calib.calibrators.statistics_file import load_statistics, save_statistics
-from calib.errors import DataError, StoreError
+from calib.errors import DataError
 
 values = hnp.arrays(
     np.float32, st.integers(0, 200), elements=st.floats(-(2.0**60), 2.0**60, width=32)
@@ -117,24 +116,3 @@ def test_percentile_keeps_at_least_its_share_and_is_within_a_bin_of_numpys(share
 def test_a_tensor_of_zeros_gets_the_safe_threshold(spec):
     found = statistics_from_array("x", np.zeros(100, dtype=np.float32))
     assert amax_from_statistics(spec, found) == SAFE_AMAX
-
-
-def test_statistics_survive_the_file(tmp_path):
-    saved = {
-        name: statistics_from_array(name, np.random.default_rng(i).normal(size=99))
-        for i, name in enumerate(("b:0", "a"))
-    }
-    path = tmp_path / "statistics.npz"
-    save_statistics(path, saved, {"model": "abc"})
-    loaded, made_from = load_statistics(path)
-    assert made_from == {"model": "abc"}
-    assert all(same(loaded[name], saved[name]) for name in saved)
-
-
-def test_a_damaged_statistics_file_is_refused(tmp_path):
-    path = tmp_path / "statistics.npz"
-    path.write_bytes(b"PK garbage")
-    with pytest.raises(StoreError, match="no calibration statistics"):
-        load_statistics(path)
-    with pytest.raises(StoreError):
-        load_statistics(tmp_path / "none.npz")

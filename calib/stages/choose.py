@@ -1,0 +1,132 @@
+"""The trial behind `auto`: each candidate threshold, on batches that set none of them."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from calib.backends.onnxruntime import OnnxRuntime
+from calib.calibrators import AutoSpec, TensorParts, TensorStatistics, amax_from_statistics
+from calib.calibrators.auto import least_error
+from calib.errors import ConfigError
+from calib.graph.load import Graph
+from calib.graph.save import save_model
+from calib.graph.select import Selection
+from calib.graph.trial import TrialOutput, trial_model
+from calib.progress import Advance
+from calib.stages.inputs import Inputs
+from calib.stages.observation import Observed
+from calib.stages.workbench import Workbench
+from calib.store import write_atomically
+from data_loaders import Batch
+from data_loaders.types import Array
+
+TensorErrors = dict[str, dict[str, float]]
+_ERRORS = TypeAdapter(TensorErrors)
+
+
+def trial_errors(
+    bench: Workbench,
+    inputs: Inputs,
+    graph: Graph,
+    selection: Selection,
+    seen: Observed,
+    spec: AutoSpec,
+) -> TensorErrors:
+    """By tensor and candidate: Σ over consumers of error / energy of the consumer's output.
+
+    Raises:
+        ConfigError: if there are too few batches to hold one out.
+    """
+    key = {"observed": seen.digest, "spec": spec.model_dump(mode="json")}
+
+    def make(folder: Path, advance: Advance) -> None:
+        errors = _trial(bench, inputs, graph, selection, seen, spec, folder, advance)
+        write_atomically(folder / "errors.json", json.dumps(errors))
+
+    found = bench.artifact("trial", f"choose {spec.name}", key, make)
+    return _ERRORS.validate_json((found.path / "errors.json").read_bytes())
+
+
+def choices(errors: TensorErrors) -> dict[str, str]:
+    """The name of the chosen candidate by tensor."""
+    return {tensor: least_error(by_candidate) for tensor, by_candidate in errors.items()}
+
+
+def _trial(
+    bench: Workbench,
+    inputs: Inputs,
+    graph: Graph,
+    selection: Selection,
+    seen: Observed,
+    spec: AutoSpec,
+    folder: Path,
+    advance: Advance,
+) -> TensorErrors:
+    parts = seen.content.parts
+    first = _held_out(parts, seen.content.batches)
+    rest = {name: _without_last(p) for name, p in parts.items()}
+    amax = {
+        candidate.name: {name: amax_from_statistics(candidate, s) for name, s in rest.items()}
+        for candidate in spec.candidates
+    }
+    model, outputs = trial_model(graph, selection, amax)
+    path = folder / "trial.onnx"
+    save_model(model, path)
+    # At its higher levels the runtime would merge Q/DQ pairs with their neighbours.
+    runtime = OnnxRuntime(bench.backend.spec.model_copy(update={"optimization": "basic"}))
+    sums: dict[TrialOutput, float] = defaultdict(float)
+    with runtime.engine(path) as engine:
+        for batch in _some(inputs, first, min(first + spec.trial_batches, seen.content.batches)):
+            found = engine.infer(batch.inputs)
+            for output in outputs:
+                sums[output] += _sum(found[output.name], batch)
+            advance(len(batch))
+    path.unlink()
+    return _relative(sums)
+
+
+def _held_out(parts: Mapping[str, TensorParts], batches: int) -> int:
+    """The first batch of the last part."""
+    if batches < 2:
+        raise ConfigError(
+            "calibration.calibrators",
+            "auto holds out a part of the calibration batches, and there is only one",
+            fix="Give more calibration samples, or a smaller data.batch_size.",
+        )
+    tensor = next(iter(parts.values()))
+    return (len(tensor.parts) - 1) * tensor.size
+
+
+def _without_last(parts: TensorParts) -> TensorStatistics:
+    return TensorParts(parts.size, parts.parts[:-1]).whole()
+
+
+def _some(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
+    for number, batch in enumerate(inputs.calibration.batches()):
+        if number >= stop:
+            return
+        if number >= start:
+            yield batch
+
+
+def _sum(squares: Array, batch: Batch) -> float:
+    """Added up over what is not padding, in float64."""
+    if batch.real is not None and squares.shape == batch.real.shape:
+        squares = squares[batch.real]
+    return float(np.sum(squares, dtype=np.float64))
+
+
+def _relative(sums: Mapping[TrialOutput, float]) -> TensorErrors:
+    energy = {output.site: value for output, value in sums.items() if output.candidate is None}
+    errors: TensorErrors = {}
+    for output, value in sums.items():
+        if output.candidate is None:
+            continue
+        of_tensor = errors.setdefault(output.tensor, {})
+        share = value / energy[output.site] if energy[output.site] else 0.0
+        of_tensor[output.candidate] = of_tensor.get(output.candidate, 0.0) + share
+    return errors

@@ -1,0 +1,234 @@
+"""The pass over the calibration data: whole or a shard of it, at once or in groups of tensors."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calib.calibrators import AutoSpec, Calibrator, TensorParts, convergence
+from calib.calibrators.statistics_file import (
+    StatisticsFile,
+    load_statistics,
+    refuse_stale,
+    save_statistics,
+)
+from calib.errors import StoreError
+from calib.graph.load import Graph
+from calib.graph.save import save_model
+from calib.graph.select import Selection
+from calib.graph.taps import Tap, groups_within, sized, tapped, taps_from_tensors
+from calib.observe import Observation, observe
+from calib.progress import Advance
+from calib.stages.inputs import Inputs
+from calib.stages.workbench import Workbench
+from calib.store import sha256_from_file, write_atomically
+from data_loaders import Batch
+
+ENOUGH_SHARE = 0.95
+"""`samples: auto` does not wait for the last few thresholds: some never settle."""
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Every `of`-th batch, starting with the `number`-th, both counted from 1."""
+
+    number: int = 1
+    of: int = 1
+
+    def has(self, batch: int) -> bool:
+        """Whether the batch of this number (from 0) belongs to it."""
+        return batch % self.of == self.number - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PassFacts:
+    """How the pass went; None where the statistics came from a file."""
+
+    passes: int | None = None
+    seconds: float | None = None
+    inference_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The statistics, where they are, and a digest of everything they depend on."""
+
+    content: StatisticsFile
+    path: Path
+    digest: str
+    facts: PassFacts
+
+
+def observed(
+    bench: Workbench, inputs: Inputs, graph: Graph, selection: Selection, shard: Shard
+) -> Observed:
+    """The statistics of the selected activations: observed, from the store, or from a file.
+
+    Raises:
+        StoreError: if `calibration.statistics` is unusable, stale, or lacks a shard.
+        DataError: if an activation is not finite.
+    """
+    key = made_from(bench, inputs, selection)
+    given = bench.experiment.calibration.statistics
+    if given is not None:
+        return _given(given, key)
+
+    def make(folder: Path, advance: Advance) -> None:
+        _observe(bench, inputs, graph, selection, key, shard, folder, advance)
+
+    total = inputs.calibration.scan.samples // shard.of
+    parts = {"shard": [shard.number, shard.of]} if shard.of > 1 else {}
+    budget = {"memory_mb": bench.experiment.calibration.memory_mb}
+    found = bench.artifact(
+        "observe", "calibrate: one pass", {**key, **budget, **parts}, make, total
+    )
+    path = found.path / "statistics.npz"
+    facts = PassFacts(**json.loads((found.path / "pass.json").read_text(encoding="utf-8")))
+    return Observed(load_statistics(path), path, found.digest, facts)
+
+
+def made_from(bench: Workbench, inputs: Inputs, selection: Selection) -> dict[str, Any]:
+    """What the statistics depend on: the header of the file that holds them."""
+    settings = bench.experiment.calibration
+    key: dict[str, Any] = {
+        "model": inputs.model.record.sha256,
+        "data": inputs.calibration.scan.sha256,
+        "batch_size": inputs.calibration.batch_size,
+        "tensors": list(selection.activation_tensors),
+        "ignore_padding": settings.ignore_padding,
+        "fold_batchnorm": bench.experiment.engines.fold_batchnorm,
+        "samples": settings.samples,
+    }
+    if settings.samples == "auto":
+        names = [spec.name for spec in settings.calibrators]
+        key |= {"tolerance_pct": settings.tolerance_pct, "calibrators": names}
+    return key
+
+
+def _given(path: Path, key: Mapping[str, Any]) -> Observed:
+    content = load_statistics(path)
+    refuse_stale(path, content.made_from, key)
+    if not content.is_whole:
+        held, of = content.shards
+        raise StoreError(
+            str(path),
+            "holds only a part of the calibration data",
+            got=f"shards {', '.join(map(str, held))} of {of}",
+            fix="Put all shards together with `calib merge`.",
+        )
+    return Observed(content, path, sha256_from_file(path), PassFacts())
+
+
+def _observe(
+    bench: Workbench,
+    inputs: Inputs,
+    graph: Graph,
+    selection: Selection,
+    key: dict[str, Any],
+    shard: Shard,
+    folder: Path,
+    advance: Advance,
+) -> None:
+    taps = taps_from_tensors(graph, selection.activation_tensors)
+    groups = _groups(bench, inputs, graph, taps, folder)
+    passes = [_pass(bench, inputs, graph, group, shard, folder, advance) for group in groups]
+    parts = {source: part for seen in passes for source, part in seen.parts.items()}
+    content = StatisticsFile(
+        parts={name: parts[tap.source].renamed(name) for tap in taps for name in tap.tensors},
+        made_from=key,
+        shards=((shard.number,), shard.of),
+        batches=max(seen.batches for seen in passes),
+        samples=max(seen.samples for seen in passes),
+    )
+    save_statistics(folder / "statistics.npz", content)
+    facts = {
+        "passes": len(passes),
+        "seconds": sum(seen.seconds for seen in passes),
+        "inference_seconds": sum(seen.inference_seconds for seen in passes),
+    }
+    write_atomically(folder / "pass.json", json.dumps(facts))
+
+
+def _pass(
+    bench: Workbench,
+    inputs: Inputs,
+    graph: Graph,
+    taps: tuple[Tap, ...],
+    shard: Shard,
+    folder: Path,
+    advance: Advance,
+) -> Observation:
+    settings = bench.experiment.calibration
+    path = folder / "observed.onnx"
+    save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
+    calibrators = _formulas(bench)
+
+    def stop(parts: Mapping[str, TensorParts]) -> bool:
+        answers = [
+            convergence(p, c).enough(settings.tolerance_pct) is True
+            for p in parts.values()
+            for c in calibrators
+        ]
+        return sum(answers) >= ENOUGH_SHARE * len(answers)
+
+    with bench.backend.engine(path, spinning=False) as engine:
+        seen = observe(
+            engine,
+            _batches(inputs, shard),
+            taps,
+            ignore_padding=settings.ignore_padding,
+            on_batch=advance,
+            threads=bench.backend.threads,
+            stop=stop if settings.samples == "auto" else None,
+        )
+    path.unlink()
+    return seen
+
+
+def _formulas(bench: Workbench) -> list[Calibrator]:
+    """Every calibrator that is a function of the statistics, those that auto tries included."""
+    found: dict[str, Calibrator] = {}
+    for spec in bench.experiment.calibration.calibrators:
+        for formula in spec.candidates if isinstance(spec, AutoSpec) else (spec,):
+            found[formula.name] = formula
+    return list(found.values())
+
+
+def _batches(inputs: Inputs, shard: Shard) -> Iterator[tuple[int, Batch]]:
+    for number, batch in enumerate(inputs.calibration.batches()):
+        if shard.has(number):
+            yield number, batch
+
+
+def _groups(
+    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...], folder: Path
+) -> list[tuple[Tap, ...]]:
+    """The taps in groups that fit the budget, by what the largest batch needs."""
+    budget = bench.experiment.calibration.memory_mb
+    inner = {tap.source: tap for tap in taps if not tap.is_input}
+    if budget is None or not inner:
+        return [taps]
+    largest = max(inputs.calibration.batches(), key=lambda batch: _values(batch))
+    path = folder / "sized.onnx"
+    save_model(sized(graph, inner), path)
+    with bench.backend.engine(path, spinning=False) as engine:
+        shapes = engine.infer(largest.inputs).values()
+    path.unlink()
+    sizes = {
+        name: math.prod(int(size) for size in shape) * _FLOAT_BYTES
+        for name, shape in zip(inner, shapes, strict=True)
+    }
+    groups = [tuple(inner[n] for n in names) for names in groups_within(sizes, budget * 1e6)]
+    # Model inputs are there anyway.
+    groups[0] = (*(tap for tap in taps if tap.is_input), *groups[0])
+    if len(groups) > 1:
+        bench.progress.note(f"calibration.memory_mb = {budget:g}: {len(groups)} passes")
+    return groups
+
+
+def _values(batch: Batch) -> int:
+    return sum(array.size for array in batch.inputs.values())
