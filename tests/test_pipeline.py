@@ -76,6 +76,7 @@ def test_a_run_leaves_its_files_and_nothing_else(workspace):
         "result.json",
         "samples.csv",
         "statistics.npz",
+        "thresholds.csv",
         "throughput.csv",
     ]
     assert [p.name for p in finished.directory.parent.iterdir()] == [finished.directory.name]

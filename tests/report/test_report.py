@@ -126,6 +126,7 @@ def test_files_are_complete_and_the_result_reads_back(tmp_path):
         "layers.csv",
         "report.html",
         "result.json",
+        "thresholds.csv",
         "throughput.csv",
     ]
     assert RunResult.model_validate_json((tmp_path / "result.json").read_bytes()) == run

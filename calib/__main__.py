@@ -1,0 +1,5 @@
+"""`python -m calib` is the `calib` command."""
+
+from calib.cli import main
+
+main()
