@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from calib import cli_cache
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
@@ -26,15 +26,19 @@ from calib.rundir import load_result
 from calib.stages.observation import Shard
 from calib.terminal import (
     TerminalProgress,
+    complain,
+    error_console,
     output_console,
     print_diagnosis,
     print_result,
     print_verdict,
+    say,
 )
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
 )
+app.add_typer(cli_cache.app, name="cache")
 _COMMANDS = ("run", "calibrate", "merge", "cache", "gate", "check", "doctor", "schema")
 _BAD_INPUT = 2
 _INTERRUPTED = 130
@@ -101,7 +105,7 @@ def calibrate_command(
     found = run_calibration(
         load_experiment(config, overrides or ()), _progress(), _shard(shard), output
     )
-    _say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
+    say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
 
 
 @app.command()
@@ -116,7 +120,7 @@ def merge(
     save_statistics(output, merged)
     held, of = merged.shards
     missing = "" if merged.is_whole else f"; {of - len(held)} of {of} shards are still missing"
-    _say(f"{output}: {merged.samples} samples, {len(merged.parts)} tensors{missing}")
+    say(f"{output}: {merged.samples} samples, {len(merged.parts)} tensors{missing}")
 
 
 @app.command()
@@ -166,7 +170,7 @@ def schema() -> None:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
+    console = error_console()
     return TerminalProgress(console) if console.is_terminal else Silent()
 
 
@@ -175,12 +179,8 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; finished stages are kept", highlight=False)
+        complain("interrupted; finished stages are kept")
         raise typer.Exit(_INTERRUPTED) from None
-
-
-def _say(text: str) -> None:
-    output_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _shard(text: str) -> Shard:
@@ -214,5 +214,5 @@ def main(default_command: str | None = None) -> None:
     try:
         app(args=arguments, prog_name="calib")
     except InputError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        complain(f"error: {error}")
         sys.exit(_BAD_INPUT)

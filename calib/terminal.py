@@ -18,8 +18,23 @@ _FILE_WIDTH = 120
 
 def output_console() -> Console:
     """Standard output: as wide as the terminal, or wide enough to keep a table in a log whole."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+    console = Console(emoji=False)
+    return console if console.is_terminal else Console(width=_FILE_WIDTH, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line on standard output, as it is: no markup, no wrapping."""
+    output_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def error_console() -> Console:
+    """Standard error. Without emoji: `:x:` may be part of a tensor's name."""
+    return Console(stderr=True, emoji=False)
+
+
+def complain(text: str) -> None:
+    """A line on standard error, as it is."""
+    error_console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class TerminalProgress:

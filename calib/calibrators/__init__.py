@@ -13,6 +13,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from calib.calibrators.auto import AutoSpec, FormulaSpec
+from calib.calibrators.cache import CacheSpec
 from calib.calibrators.convergence import Convergence, convergence
 from calib.calibrators.entropy import EntropySpec
 from calib.calibrators.histogram import (
@@ -44,7 +45,8 @@ class Calibrator(Protocol):
 
 
 CalibratorSpec = Annotated[
-    AutoSpec | EntropySpec | MinMaxSpec | MseSpec | PercentileSpec, Field(discriminator="kind")
+    AutoSpec | CacheSpec | EntropySpec | MinMaxSpec | MseSpec | PercentileSpec,
+    Field(discriminator="kind"),
 ]
 
 
@@ -57,6 +59,7 @@ def amax_from_statistics(calibrator: Calibrator, statistics: TensorStatistics) -
 __all__ = [
     "SAFE_AMAX",
     "AutoSpec",
+    "CacheSpec",
     "Calibrator",
     "CalibratorSpec",
     "Convergence",

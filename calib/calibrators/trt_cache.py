@@ -19,7 +19,7 @@ from calib.errors import StoreError
 
 INT8_MAX = 127
 _HEADER = re.compile(r"^TRT-(?P<version>\d+)-(?P<algorithm>\w+)$")
-_ALGORITHMS = (
+ALGORITHMS = (
     "EntropyCalibration2",
     "EntropyCalibration",
     "MinMaxCalibration",
@@ -50,15 +50,25 @@ class CalibrationCache:
         return f"{major}.{rest // 100}.{rest % 100}"
 
     @property
+    def is_known(self) -> bool:
+        """Whether the header names one of TensorRT's four calibrators."""
+        return self.algorithm in ALGORITHMS
+
+    @property
     def amax(self) -> dict[str, float]:
-        """Clipping threshold by tensor name: scale x 127."""
-        return {name: scale * INT8_MAX for name, scale in self.scales.items()}
+        """Clipping threshold by tensor name: scale x 127; unusable scales are left out."""
+        return {n: scale * INT8_MAX for n, scale in self.scales.items() if is_usable(scale)}
 
     def text(self) -> str:
         """The file's content."""
         lines = [f"TRT-{self.version}-{self.algorithm}"]
         lines += [f"{name}: {_hex(scale)}" for name, scale in self.scales.items()]
         return "\n".join([*lines, *self.unknown]) + "\n"
+
+
+def is_usable(scale: float) -> bool:
+    """Whether a scale can be quantized with."""
+    return bool(np.isfinite(scale) and scale > 0)
 
 
 def version_number(version: str) -> int:
@@ -82,8 +92,8 @@ def cache_from_amax(amax: dict[str, float], version: str, algorithm: str) -> Cal
     Raises:
         ValueError: if the algorithm has another name, or a threshold is not finite and positive.
     """
-    if algorithm not in _ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(_ALGORITHMS)}, got {algorithm}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm}")
     for name, value in amax.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name}: amax must be finite and positive, got {value}")

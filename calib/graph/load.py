@@ -104,9 +104,7 @@ def _read_proto(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load(path, load_external_data=False)
     except FileNotFoundError as error:
-        raise ModelError(
-            str(path), "there is no such model file", fix="Check model.path in the config."
-        ) from error
+        raise ModelError(str(path), "there is no such model file", fix="Check the path.") from error
     except (DecodeError, OSError, ValueError) as error:
         raise _no_onnx(path, error) from error
     if not proto.graph.node or not proto.ir_version:

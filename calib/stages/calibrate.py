@@ -1,23 +1,10 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from calib.calibrators import (
-    AutoSpec,
-    Calibrator,
-    CalibratorSpec,
-    Convergence,
-    TensorStatistics,
-    amax_from_statistics,
-    clipped_pct,
-    convergence,
-)
+from calib.calibrators import Convergence, TensorStatistics, clipped_pct
 from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
@@ -27,13 +14,11 @@ from calib.graph.select import Selection, select
 from calib.graph.taps import taps_from_tensors
 from calib.progress import Advance
 from calib.results import ActivationRecord, CalibrationRecord, Precision
-from calib.stages.choose import TensorErrors, choices, trial_errors
 from calib.stages.inputs import Inputs
 from calib.stages.observation import Observed, Shard, observed
+from calib.stages.thresholds import Thresholds, find_growth, find_thresholds, odd_thresholds
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
-
-_GROWTH = TypeAdapter(list[Convergence])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +72,10 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     seen = observed(bench, inputs, graph, selection, Shard())
     statistics = {name: parts.whole() for name, parts in seen.content.parts.items()}
     thresholds = {
-        spec.name: _thresholds(bench, inputs, graph, selection, seen, spec, statistics)
+        spec.name: find_thresholds(bench, inputs, graph, selection, seen, spec, statistics)
         for spec in bench.experiment.calibration.calibrators
     }
-    growth = _growth(bench, seen, thresholds)
+    growth = find_growth(bench, seen, thresholds)
     record = _record(bench, graph, selection, seen, statistics, thresholds, growth)
     amax = {name: found.amax for name, found in thresholds.items()}
     return Calibration(graph, selection, amax, record, seen.path, seen.digest)
@@ -108,72 +93,13 @@ def prepared(bench: Workbench, inputs: Inputs) -> tuple[Graph, Selection]:
     return graph, select(graph, bench.experiment.quantization)
 
 
-@dataclass(frozen=True, slots=True)
-class _Thresholds:
-    """One calibrator's thresholds by tensor, and by which formula each was found."""
-
-    amax: dict[str, float]
-    formula: dict[str, Calibrator]
-    errors: TensorErrors
-
-
-def _thresholds(
-    bench: Workbench,
-    inputs: Inputs,
-    graph: Graph,
-    selection: Selection,
-    seen: Observed,
-    spec: CalibratorSpec,
-    statistics: dict[str, TensorStatistics],
-) -> _Thresholds:
-    errors: TensorErrors = {}
-    if isinstance(spec, AutoSpec):
-        errors = trial_errors(bench, inputs, graph, selection, seen, spec)
-        by_name = {candidate.name: candidate for candidate in spec.candidates}
-        formula: dict[str, Calibrator] = {
-            tensor: by_name[name] for tensor, name in choices(errors).items()
-        }
-    else:
-        formula = dict.fromkeys(statistics, spec)
-    amax = {name: amax_from_statistics(formula[name], s) for name, s in statistics.items()}
-    return _Thresholds(amax, formula, errors)
-
-
-def _growth(
-    bench: Workbench, seen: Observed, thresholds: dict[str, _Thresholds]
-) -> dict[tuple[str, str], Convergence]:
-    """By calibrator and tensor: how the threshold came about."""
-    wanted = {
-        (name, tensor): formula
-        for name, found in thresholds.items()
-        for tensor, formula in found.formula.items()
-    }
-    key = {
-        "observed": seen.digest,
-        "formulas": [[*pair, repr(formula)] for pair, formula in wanted.items()],
-    }
-
-    def make(folder: Path, advance: Advance) -> None:
-        def one(pair: tuple[str, str]) -> Convergence:
-            advance(1)
-            return convergence(seen.content.parts[pair[1]], wanted[pair])
-
-        with ThreadPoolExecutor(bench.backend.threads) as pool:
-            found = list(pool.map(one, wanted))
-        write_atomically(folder / "growth.json", _GROWTH.dump_json(found))
-
-    made = bench.artifact("growth", "enough samples?", key, make, len(wanted))
-    found = _GROWTH.validate_json((made.path / "growth.json").read_bytes())
-    return dict(zip(wanted, found, strict=True))
-
-
 def _record(
     bench: Workbench,
     graph: Graph,
     selection: Selection,
     seen: Observed,
     statistics: dict[str, TensorStatistics],
-    thresholds: dict[str, _Thresholds],
+    thresholds: dict[str, Thresholds],
     growth: dict[tuple[str, str], Convergence],
 ) -> CalibrationRecord:
     consumers: dict[str, list[str]] = {}
@@ -193,9 +119,13 @@ def _record(
                 c: clipped_pct(statistics[name], found.amax[name])
                 for c, found in thresholds.items()
             },
-            growth={c: growth[c, name].growth for c in thresholds},
-            standard_error_pct={c: growth[c, name].standard_error_pct for c in thresholds},
-            enough={c: growth[c, name].enough(tolerance) for c in thresholds},
+            growth={c: growth[c, name].growth for c in thresholds if (c, name) in growth},
+            standard_error_pct={
+                c: growth[c, name].standard_error_pct for c in thresholds if (c, name) in growth
+            },
+            enough={
+                c: growth[c, name].enough(tolerance) for c in thresholds if (c, name) in growth
+            },
             chosen={c: f.formula[name].name for c, f in thresholds.items() if f.errors},
         )
         for name, nodes in consumers.items()
@@ -213,7 +143,7 @@ def _record(
         activations=activations,
         weights=weight_records(graph, selection),
         left_alone=selection.left_alone,
-        warnings=tuple(_warnings_of(statistics, consumers)),
+        warnings=tuple(odd_thresholds(bench, statistics, thresholds)),
     )
 
 
@@ -230,17 +160,6 @@ def _part_samples(seen: Observed, batch_size: int) -> tuple[int, ...]:
         return ()
     ends = ((k + 1) * parts.size * batch_size for k in range(len(parts.parts)))
     return tuple(min(end, seen.content.samples) for end in ends)
-
-
-def _warnings_of(statistics: dict[str, TensorStatistics], tensors: Iterable[str]) -> Iterator[str]:
-    for name in tensors:
-        found = statistics[name]
-        if found.count == 0:
-            yield f"{name} held no value in any calibration sample"
-        elif found.zeros == found.count:
-            yield f"{name} was zero in every calibration sample"
-        elif found.minimum == found.maximum:
-            yield f"{name} was {found.minimum:g} in every calibration sample"
 
 
 def build_candidates(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calib.calibrators import AutoSpec, Calibrator, TensorParts, convergence
+from calib.calibrators import AutoSpec, CacheSpec, Calibrator, TensorParts, convergence
 from calib.calibrators.statistics_file import (
     StatisticsFile,
     load_statistics,
@@ -173,7 +173,7 @@ def _pass(
             for p in parts.values()
             for c in calibrators
         ]
-        return sum(answers) >= ENOUGH_SHARE * len(answers)
+        return bool(answers) and sum(answers) >= ENOUGH_SHARE * len(answers)
 
     with bench.backend.engine(path, spinning=False) as engine:
         seen = observe(
@@ -193,6 +193,8 @@ def _formulas(bench: Workbench) -> list[Calibrator]:
     """Every calibrator that is a function of the statistics, those that auto tries included."""
     found: dict[str, Calibrator] = {}
     for spec in bench.experiment.calibration.calibrators:
+        if isinstance(spec, CacheSpec):
+            continue
         for formula in spec.candidates if isinstance(spec, AutoSpec) else (spec,):
             found[formula.name] = formula
     return list(found.values())
