@@ -5,12 +5,14 @@ pairs. Both steps are exact, and where it ends depends only on the largest value
 activations give the same bytes whoever counted them, and merging is exact.
 """
 
+import threading
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.calibrators.kernels import BAD_VALUE, count_rows
+from calib.calibrators.kernels import BAD_VALUE, Scratch, count_rows, new_scratch
 from calib.errors import DataError
 from data_loaders.types import Array
 
@@ -110,7 +112,9 @@ class StatisticsAccumulator:
         rows, lengths = _rows(array, real)
         if lengths.sum() == 0:
             return
-        low, high, zeros, exponent, bad = count_rows(rows, lengths, self._counts, self._exponent)
+        low, high, zeros, exponent, bad = count_rows(
+            rows, lengths, self._counts, self._exponent, _scratch()
+        )
         if bad != BAD_VALUE:
             raise DataError(
                 f"tensor {self._name}",
@@ -135,6 +139,16 @@ class StatisticsAccumulator:
             count=self._count,
             zeros=self._zeros,
         )
+
+
+_THREAD = threading.local()
+
+
+def _scratch() -> Scratch:
+    """This thread's own; making it anew would cost as much as counting a small tensor."""
+    if not hasattr(_THREAD, "scratch"):
+        _THREAD.scratch = new_scratch(BINS)
+    return cast(Scratch, _THREAD.scratch)
 
 
 def _rows(

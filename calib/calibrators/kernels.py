@@ -1,18 +1,34 @@
 """The compiled loops: counting values, and the entropy search."""
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir as llvm
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 BAD_VALUE = -1
 """`count_rows` returns this as the index of a bad value when there is none."""
 
 _LANES = 8
-_BLOCK = 4096
+_BLOCK = 2048
 _PENDING_MAX = 2**31
 _STRIDE = 16
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _INFINITY = np.int32(0x7F800000)
+
+
+Scratch = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint16]]
+
+
+def new_scratch(bins: int) -> Scratch:
+    """What `count_rows` works with: zeroed columns and counts, and room for a block's bins."""
+    return (
+        np.zeros((bins, _LANES), dtype=np.uint32),
+        np.zeros(bins, dtype=np.int64),
+        np.empty(_BLOCK, dtype=np.uint16),
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -41,14 +57,33 @@ def _first_bad(ints: NDArray[np.int32]) -> int:
     return BAD_VALUE
 
 
+@intrinsic
+def _prefetch(_: Any, array: Any, index: Any) -> Any:  # noqa: ARG001 - numba reads it
+    """Ask for the cache line of array[index], which need not exist; nothing waits for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        own = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte = llvm.IntType(8).as_pointer()
+        address = builder.bitcast(builder.gep(own.data, [arguments[1]]), byte)
+        number = llvm.IntType(32)
+        kind = llvm.FunctionType(llvm.VoidType(), [byte, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        # For reading (0), to stay in all caches (3), data (1).
+        builder.call(function, [address, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
 @njit(cache=True, nogil=True)
 def _count_block(
     values: NDArray[np.float32],
+    ahead: NDArray[np.float32],
     factor: np.float32,
     bins: NDArray[np.uint16],
     lanes: NDArray[np.uint32],
 ) -> None:
-    """Add each |value|·factor to its bin.
+    """Add each |value|·factor to its bin; `ahead` is what will be read next.
 
     First all bin numbers, which is vectorised; then the counting, in eight columns that take
     turns: equal neighbours would otherwise wait for one another's store. Columns of a bin lie side
@@ -59,6 +94,8 @@ def _count_block(
         bins[index] = np.int32(abs(values[index]) * factor)
     whole = size - size % _LANES
     for start in range(0, whole, _LANES):
+        # Counting keeps the core busy but not the memory: the next block comes meanwhile.
+        _prefetch(ahead, start)
         lanes[bins[start], 0] += np.uint32(1)
         lanes[bins[start + 1], 1] += np.uint32(1)
         lanes[bins[start + 2], 2] += np.uint32(1)
@@ -72,9 +109,9 @@ def _count_block(
 
 
 @njit(cache=True, nogil=True)
-def _flush(lanes: NDArray[np.uint32], counts: NDArray[np.int64]) -> None:
-    """Add the columns up and empty them."""
-    for index in range(counts.size):
+def _flush(lanes: NDArray[np.uint32], counts: NDArray[np.int64], used: int) -> None:
+    """Add the columns of the first `used` bins to the counts, and empty them."""
+    for index in range(used):
         for lane in range(_LANES):
             counts[index] += np.int64(lanes[index, lane])
             lanes[index, lane] = np.uint32(0)
@@ -102,6 +139,7 @@ def count_rows(
     lengths: NDArray[np.int64],
     counts: NDArray[np.int64],
     exponent: int,
+    scratch: Scratch,
 ) -> tuple[float, float, int, int, int]:
     """Count |values| into `counts`, widening their power-of-two range as far as is needed.
 
@@ -113,18 +151,18 @@ def count_rows(
         lengths: int64 (rows,): how many values of each row count, from its start.
         counts: int64 (bins,), added to; bins is a power of two below 2**16.
         exponent: `counts` is on a range of 2**exponent.
+        scratch: of `new_scratch`, for one thread at a time; left as it was found.
 
     Returns:
         (minimum, maximum, number of zeros, new exponent, index of the first NaN or infinity in the
         flattened values or BAD_VALUE). With a bad value `counts` is as it was, and the other
         results mean nothing.
     """
-    lanes = np.zeros((counts.size, _LANES), dtype=np.uint32)
-    fresh = np.zeros(counts.size, dtype=np.int64)
-    bins = np.empty(_BLOCK, dtype=np.uint16)
+    lanes, fresh, bins = scratch
     low, high = np.int32(2**31 - 1), np.int32(-(2**31))
-    zeros, reached, pending = 0, exponent, 0
+    zeros, reached, pending, used = 0, exponent, 0, 0
     factor = _factor(counts.size, reached)
+    last = values.shape[0] - 1
     for row in range(values.shape[0]):
         line = values[row, : lengths[row]]
         ints = line.view(np.int32)
@@ -134,25 +172,38 @@ def count_rows(
             largest = max(block_high, _negative_magnitude(block_low))
             if largest >= _INFINITY:
                 bad = _first_bad(ints[start : start + _BLOCK])
+                lanes[:] = 0
+                fresh[:] = 0
                 return 0.0, 0.0, 0, exponent, row * values.shape[1] + start + bad
             low, high = min(low, block_low), max(high, block_high)
             zeros += block_zeros
             # A biased exponent field of e means |x| in [2**(e-127), 2**(e-126)).
             needed = np.int64(largest >> np.int32(23)) - 126
             if needed > reached or pending > _PENDING_MAX:
-                _flush(lanes, fresh)
-                pending = 0
+                _flush(lanes, fresh, used)
+                pending, used = 0, 0
             if needed > reached:
                 _widen(fresh, needed - reached)
                 reached = needed
                 factor = _factor(counts.size, reached)
-            _count_block(block, factor, bins, lanes)
+            after = start + _BLOCK
+            ahead = line[after:] if after < line.size else values[min(row + 1, last)]
+            _count_block(block, ahead, factor, bins, lanes)
             pending += block.size
-    _flush(lanes, fresh)
+            used = max(used, _bin_of(largest, factor) + 1)
+    _flush(lanes, fresh, used)
     if reached > exponent:
         _widen(counts, reached - exponent)
-    counts += fresh
+    for index in range(counts.size):
+        counts[index] += fresh[index]
+        fresh[index] = 0
     return _float(low), _float(high), zeros, reached, BAD_VALUE
+
+
+@njit(cache=True, nogil=True)
+def _bin_of(magnitude: np.int32, factor: np.float32) -> int:
+    """The bin of the non-negative float32 with these bits."""
+    return np.int64(_float(magnitude) * factor)
 
 
 @njit(cache=True, nogil=True)
