@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calib.backends.base import Engine
 from calib.calibrators.parts import PARTS_MAX, PartedAccumulator, TensorParts, part_size
@@ -15,6 +14,7 @@ from calib.errors import DataError
 from calib.graph.taps import Tap
 from data_loaders.types import Array, Batch
 
+LengthAxes = Mapping[str, tuple[int, ...]]
 Stop = Callable[[Mapping[str, TensorParts]], bool]
 
 
@@ -42,8 +42,8 @@ def observe(
     batches: Iterable[tuple[int, Batch]],
     taps: tuple[Tap, ...],
     *,
-    ignore_padding: bool,
     on_batch: Callable[[int], None],
+    length_axes: LengthAxes | None = None,
     threads: int = 1,
     stop: Stop | None = None,
 ) -> Observation:
@@ -54,8 +54,9 @@ def observe(
         batches: the calibration data with each batch's number in the whole of it, from 0 and
             rising; read once, nothing of it is kept.
         taps: what to count.
-        ignore_padding: leave padded positions out of tensors whose first axes are (batch, length).
         on_batch: called after each batch with its number of samples.
+        length_axes: by tapped tensor, its axes that run along the padded length (see
+            `length_axes`): padded positions are left out. None counts them.
         threads: how many tensors are counted at once.
         stop: asked each time that the parts of the data are full, which is after 8, 16, 32, …
             batches: True ends the pass.
@@ -73,7 +74,7 @@ def observe(
             start = time.perf_counter()
             outputs = engine.infer(batch.inputs)
             inside += time.perf_counter() - start
-            count = partial(_count, counters, number, batch, outputs, ignore_padding)
+            count = partial(_count, counters, number, batch, outputs, length_axes or {})
             # A tensor has one counter, so threads never share one. Overlapping with the next
             # inference was measured slower: it has the cores busy already.
             list(pool.map(count, taps))
@@ -94,10 +95,35 @@ def _frozen(counters: Mapping[str, PartedAccumulator]) -> dict[str, TensorParts]
     return {source: counter.freeze() for source, counter in counters.items()}
 
 
-def _padding_mask(tap: Tap, array: Array, batch: Batch) -> NDArray[np.bool_] | None:
-    if batch.real is None or not tap.may_be_padded or array.shape[:2] != batch.real.shape:
-        return None
-    return batch.real
+def length_axes(
+    lengths: tuple[int, int], shapes: tuple[Mapping[str, Array], Mapping[str, Array]]
+) -> LengthAxes:
+    """Which axes of which tensors run along the length of the samples.
+
+    An axis does if its size is the sample's length for both of two samples. So it is told from one
+    that happens to be as long, such as the features of a head.
+
+    Args:
+        lengths: of two samples, unlike.
+        shapes: by tensor, int64 (rank,), for each of them alone.
+    """
+    short, long = shapes
+    found = {
+        name: tuple(
+            axis
+            for axis, sizes in enumerate(zip(short[name], long[name], strict=True))
+            if axis > 0 and sizes == lengths
+        )
+        for name in short
+    }
+    return {name: axes for name, axes in found.items() if axes}
+
+
+def _fits(array: Array, batch: Batch, axes: tuple[int, ...]) -> bool:
+    """Whether the batch has padding, and the array is of this batch and its padded length."""
+    return batch.real is not None and all(
+        (array.shape[0], array.shape[axis]) == batch.real.shape for axis in axes
+    )
 
 
 def _count(
@@ -105,13 +131,14 @@ def _count(
     number: int,
     batch: Batch,
     outputs: Mapping[str, Array],
-    ignore_padding: bool,
+    length_axes: LengthAxes,
     tap: Tap,
 ) -> None:
     array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
-    mask = _padding_mask(tap, array, batch) if ignore_padding else None
+    axes = length_axes.get(tap.source, ())
+    real = batch.real if axes and _fits(array, batch, axes) else None
     try:
-        counters[tap.source].add(number, array, mask)
+        counters[tap.source].add(number, array, real, axes)
     except DataError as error:
         raise DataError(
             error.where,

@@ -128,3 +128,48 @@ def bag_of_words(rows):
         [("logits", ["batch", CLASSES])],
         constants,
     )
+
+
+def attention_over_tokens():
+    """Token ids and a mask through attention; id 0, the padding, has an enormous embedding."""
+    rng = np.random.default_rng(6)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"], name="embed"),
+        helper.make_node("MatMul", ["rows", "wq"], ["q"], name="query"),
+        helper.make_node("MatMul", ["rows", "wk"], ["k"], name="key"),
+        helper.make_node("Transpose", ["k"], ["kt"], name="turn", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "kt"], ["scores"], name="scores"),
+        helper.make_node("Cast", ["attention_mask"], ["real"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["real", "one"], ["keys"], name="unsqueeze"),
+        helper.make_node("Sub", ["keys", "unit"], ["gap"], name="gap"),
+        helper.make_node("Mul", ["gap", "huge"], ["bias"], name="bias"),
+        helper.make_node("Add", ["scores", "bias"], ["masked"], name="mask"),
+        helper.make_node("Softmax", ["masked"], ["shares"], name="softmax", axis=-1),
+        helper.make_node("MatMul", ["shares", "rows"], ["mixed"], name="mix"),
+        helper.make_node("MatMul", ["mixed", "wo"], ["out"], name="project"),
+        helper.make_node("ReduceMax", ["out"], ["y"], name="pool", axes=[1], keepdims=0),
+    ]
+    weights = {n: rng.normal(size=(32, 32)).astype(np.float32) / 4 for n in ("wq", "wk", "wo")}
+    return build(
+        nodes,
+        [(n, TensorProto.INT64, ["batch", "length"]) for n in ("input_ids", "attention_mask")],
+        [("y", ["batch", 32])],
+        {
+            "table": np.concatenate([np.full((1, 32), 100), rng.normal(size=(40, 32))]).astype(
+                "f4"
+            ),
+            "one": np.array([1], dtype=np.int64),
+            "unit": np.array(1, dtype=np.float32),
+            "huge": np.array(1e5, dtype=np.float32),
+            **weights,
+        },
+    )
+
+
+def texts(seed):
+    """40 sentences of unlike length, for `attention_over_tokens`."""
+    rng = np.random.default_rng(seed)
+    for number, length in enumerate(rng.integers(3, 20, size=40)):
+        ids = rng.integers(1, 40, size=length)
+        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        yield {"id": f"{seed}-{number}", "inputs": inputs}

@@ -11,14 +11,14 @@ from calib.graph.load import load_model
 from calib.graph.save import save_model
 from calib.graph.select import SelectionSpec, select
 from calib.graph.taps import tapped, taps_from_tensors
-from calib.observe import observe
+from calib.observe import length_axes, observe
 from data_loaders import Sample, batches
 
 # One thread: a float sum must not depend on how a batch is split over cores.
 BACKEND = OnnxRuntime(OnnxRuntimeSpec(threads=1, optimization="basic"))
 
 
-def observed(folder, samples, batch_size, *, ignore_padding=True):
+def observed(folder, samples, batch_size):
     onnx.save(models.transformer_block(), folder / "m.onnx")
     graph = load_model(folder / "m.onnx").graph
     taps = taps_from_tensors(graph, select(graph, SelectionSpec()).activation_tensors)
@@ -30,7 +30,6 @@ def observed(folder, samples, batch_size, *, ignore_padding=True):
             engine,
             enumerate(batches(samples, batch_size)),
             taps,
-            ignore_padding=ignore_padding,
             on_batch=seen.append,
         )
     assert sum(seen) == found.samples == len(samples)
@@ -93,3 +92,10 @@ def test_a_sample_that_breaks_the_model_is_named_with_the_tensor(tmp_path):
         observed(tmp_path, samples, 3)
     assert "samples s4" in str(caught.value)
     assert "not finite" in str(caught.value)
+
+
+def test_length_axes_follow_the_sample_and_not_a_size_that_happens_to_be_equal():
+    short = {"scores": (1, 12, 5, 5), "head": (1, 12, 5, 9), "hidden": (1, 5, 384), "w": (9, 9)}
+    long = {"scores": (1, 12, 9, 9), "head": (1, 12, 9, 9), "hidden": (1, 9, 384), "w": (9, 9)}
+    shapes = tuple({n: np.array(s) for n, s in each.items()} for each in (short, long))
+    assert length_axes((5, 9), shapes) == {"scores": (2, 3), "head": (2,), "hidden": (1,)}

@@ -5,8 +5,10 @@ pairs. Both steps are exact, and where it ends depends only on the largest value
 activations give the same bytes whoever counted them, and merging is exact.
 """
 
+import math
 import threading
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import cast
 
 import numpy as np
@@ -97,19 +99,23 @@ class StatisticsAccumulator:
         self._count = 0
         self._zeros = 0
 
-    def add(self, array: Array, real: NDArray[np.bool_] | None = None) -> None:
+    def add(
+        self, array: Array, real: NDArray[np.bool_] | None = None, axes: tuple[int, ...] = (1,)
+    ) -> None:
         """Count the values of one array.
 
         Args:
             array: floating point, any shape; float64 is rounded to float32 first.
-            real: bool, a prefix of the array's shape: only positions that are True are counted.
+            real: bool (batch, length), True where a position holds data: only values whose
+                position is real along each of `axes` are counted. None counts all.
+            axes: the axes of `array` that run along the length; axis 0 is the batch.
 
         Raises:
             DataError: if a counted value is NaN or infinite; `got` is its flat index in `array`,
                 or in the kept positions if a mask was given that is no padding at the end of rows.
                 Nothing of the array is counted then.
         """
-        rows, lengths = _rows(array, real)
+        rows, lengths = _rows(array, real, axes)
         if lengths.sum() == 0:
             return
         low, high, zeros, exponent, bad = count_rows(
@@ -152,21 +158,38 @@ def _scratch() -> Scratch:
 
 
 def _rows(
-    array: Array, real: NDArray[np.bool_] | None
+    array: Array, real: NDArray[np.bool_] | None, axes: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The array as (rows, columns) and how many values of each row count.
+    """The array as (rows, columns) and how many values of each row count, from its start.
 
-    Padding at the end of each row, which is what batches have, needs no copy.
+    Padding at the end of the length, which is what batches have, needs no copy: a row runs from the
+    last length axis on, and one that lies in the padding of another length axis counts nothing.
     """
     values = np.ascontiguousarray(array, dtype=np.float32)
-    if real is not None and real.ndim == 2:
-        kept = real.sum(axis=1, dtype=np.int64)
-        if (real == (np.arange(real.shape[1]) < kept[:, None])).all():
-            inner = values[0, 0].size if values.size else 0
-            return values.reshape(len(values), -1), kept * inner
-    if real is not None:
-        values = np.ascontiguousarray(values[real])
-    return values.reshape(1, -1), np.array([values.size], dtype=np.int64)
+    if real is None:
+        return values.reshape(1, -1), np.array([values.size], dtype=np.int64)
+    kept = real.sum(axis=1, dtype=np.int64)
+    last = max(axes)
+    before = values.shape[:last]
+    if (real != (np.arange(real.shape[1]) < kept[:, None])).any():
+        masks = (_along(real, axis, values.ndim) for axis in axes)
+        chosen = values[np.broadcast_to(reduce(np.logical_and, masks), values.shape)]
+        return chosen.reshape(1, -1), np.array([chosen.size], dtype=np.int64)
+    inner = math.prod(values.shape[last + 1 :])
+    lengths = np.broadcast_to(_along(kept[:, None], 1, last) * inner, before)
+    for axis in axes:
+        if axis != last:
+            lengths = np.where(_along(real, axis, last), lengths, 0)
+    return values.reshape(math.prod(before), -1), np.ascontiguousarray(lengths).ravel()
+
+
+def _along(values: Array, axis: int, rank: int) -> Array:
+    """(batch, n) so that it broadcasts along axes 0 and `axis` of an array of this rank."""
+    shape = [1] * max(rank, 1)
+    shape[0] = values.shape[0]
+    if values.shape[1] != 1:
+        shape[axis] = values.shape[1]
+    return values.reshape(shape)
 
 
 def statistics_from_array(name: str, array: Array) -> TensorStatistics:

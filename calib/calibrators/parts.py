@@ -62,20 +62,27 @@ class PartedAccumulator:
         self._number = 0
         self._current = StatisticsAccumulator(name)
 
-    def add(self, batch: int, array: Array, real: NDArray[np.bool_] | None = None) -> None:
-        """Count one batch's values; see `StatisticsAccumulator.add`.
+    def add(
+        self,
+        batch: int,
+        array: Array,
+        real: NDArray[np.bool_] | None = None,
+        axes: tuple[int, ...] = (1,),
+    ) -> None:
+        """Count one batch's values; for the other arguments see `StatisticsAccumulator.add`.
 
         Args:
             batch: the batch's number in the whole data, from 0; never below the last one.
             array: floating point, any shape.
             real: True where a position counts.
+            axes: the axes that run along the length.
         """
         size = part_size(batch + 1)
         if (size, batch // size) != (self._kept.size, self._number):
             self._kept = self._closed(size)
             self._number = batch // size
             self._current = StatisticsAccumulator(self._name)
-        self._current.add(array, real)
+        self._current.add(array, real, axes)
 
     def freeze(self) -> TensorParts:
         """What has been counted so far; later additions do not change it."""

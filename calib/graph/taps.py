@@ -30,13 +30,11 @@ class Tap:
         source: the tensor that is read.
         tensors: the tensors it stands for.
         is_input: the source is a model input: it is known without running anything.
-        may_be_padded: its second axis is dynamic, so it can be the padded length.
     """
 
     source: str
     tensors: tuple[str, ...]
     is_input: bool
-    may_be_padded: bool
 
 
 def taps_from_tensors(model: ir.Model, tensors: Iterable[str]) -> tuple[Tap, ...]:
@@ -49,10 +47,7 @@ def taps_from_tensors(model: ir.Model, tensors: Iterable[str]) -> tuple[Tap, ...
 
 
 def _tap(value: ir.Value, tensors: tuple[str, ...]) -> Tap:
-    dynamic = (
-        value.shape is not None and len(value.shape) > 1 and not isinstance(value.shape[1], int)
-    )
-    return Tap(str(value.name), tensors, value.producer() is None, dynamic)
+    return Tap(str(value.name), tensors, value.producer() is None)
 
 
 def _source(value: ir.Value) -> ir.Value:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calib.calibrators import AutoSpec, CacheSpec, Calibrator, TensorParts, convergence
 from calib.calibrators.statistics_file import (
     StatisticsFile,
@@ -19,12 +21,13 @@ from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.graph.select import Selection
 from calib.graph.taps import Tap, groups_within, sized, tapped, taps_from_tensors
-from calib.observe import Observation, observe
+from calib.observe import LengthAxes, Observation, length_axes, observe
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
-from data_loaders import Batch
+from data_loaders import Batch, stack
+from data_loaders.types import Array
 
 ENOUGH_SHARE = 0.95
 """`samples: auto` does not wait for the last few thresholds: some never settle."""
@@ -135,7 +138,8 @@ def _observe(
 ) -> None:
     taps = taps_from_tensors(graph, selection.activation_tensors)
     groups = _groups(bench, inputs, graph, taps, folder)
-    passes = [_pass(bench, inputs, graph, group, shard, folder, advance) for group in groups]
+    axes = _length_axes(bench, inputs, graph, taps, folder)
+    passes = [_pass(bench, inputs, graph, group, axes, shard, folder, advance) for group in groups]
     parts = {source: part for seen in passes for source, part in seen.parts.items()}
     content = StatisticsFile(
         parts={name: parts[tap.source].renamed(name) for tap in taps for name in tap.tensors},
@@ -158,6 +162,7 @@ def _pass(
     inputs: Inputs,
     graph: Graph,
     taps: tuple[Tap, ...],
+    axes: LengthAxes,
     shard: Shard,
     folder: Path,
     advance: Advance,
@@ -180,8 +185,8 @@ def _pass(
             engine,
             _batches(inputs, shard),
             taps,
-            ignore_padding=settings.ignore_padding,
             on_batch=advance,
+            length_axes=axes,
             threads=bench.backend.threads,
             stop=stop if settings.samples == "auto" else None,
         )
@@ -214,22 +219,52 @@ def _groups(
     inner = {tap.source: tap for tap in taps if not tap.is_input}
     if budget is None or not inner:
         return [taps]
-    largest = max(inputs.calibration.batches(), key=lambda batch: _values(batch))
-    path = folder / "sized.onnx"
-    save_model(sized(graph, inner), path)
-    with bench.backend.engine(path, spinning=False) as engine:
-        shapes = engine.infer(largest.inputs).values()
-    path.unlink()
-    sizes = {
-        name: math.prod(int(size) for size in shape) * _FLOAT_BYTES
-        for name, shape in zip(inner, shapes, strict=True)
-    }
+    largest = max(inputs.calibration.batches(), key=_values)
+    (shapes,) = _shapes(bench, graph, list(inner), [largest], folder)
+    sizes = {n: math.prod(shape.tolist()) * _FLOAT_BYTES for n, shape in shapes.items()}
     groups = [tuple(inner[n] for n in names) for names in groups_within(sizes, budget * 1e6)]
     # Model inputs are there anyway.
     groups[0] = (*(tap for tap in taps if tap.is_input), *groups[0])
     if len(groups) > 1:
         bench.progress.note(f"calibration.memory_mb = {budget:g}: {len(groups)} passes")
     return groups
+
+
+def _length_axes(
+    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...], folder: Path
+) -> LengthAxes:
+    """The axes of the taps that are padded, from the shapes of two samples of unlike length."""
+    if not bench.experiment.calibration.ignore_padding:
+        return {}
+    lengths = [axes[0] for axes in inputs.calibration.scan.shapes.values() if len(axes) == 1]
+    if all(shortest == longest for shortest, _, longest in lengths):
+        return {}
+    padded = next((b for b in inputs.calibration.batches() if b.real is not None), None)
+    if padded is None or padded.real is None:
+        return {}
+    lengths = padded.real.sum(axis=1)
+    order = lengths.argsort(kind="stable")
+    pad_values = getattr(inputs.calibration.data, "pad_values", {})
+    pair = [stack([padded.samples[order[k]]], pad_values) for k in (0, -1)]
+    inner = [tap.source for tap in taps if not tap.is_input]
+    outer = [tap.source for tap in taps if tap.is_input]
+    short, long = (
+        {**shapes, **{name: np.array(batch.inputs[name].shape) for name in outer}}
+        for batch, shapes in zip(pair, _shapes(bench, graph, inner, pair, folder), strict=True)
+    )
+    return length_axes((int(lengths[order[0]]), int(lengths[order[-1]])), (short, long))
+
+
+def _shapes(
+    bench: Workbench, graph: Graph, tensors: list[str], batches: list[Batch], folder: Path
+) -> list[dict[str, Array]]:
+    """The shapes of these tensors in each batch, int64 (rank,), without keeping their values."""
+    path = folder / "sized.onnx"
+    save_model(sized(graph, tensors), path)
+    with bench.backend.engine(path, spinning=False) as engine:
+        found = [engine.infer(batch.inputs).values() for batch in batches]
+    path.unlink()
+    return [dict(zip(tensors, shapes, strict=True)) for shapes in found]
 
 
 def _values(batch: Batch) -> int:

@@ -72,6 +72,30 @@ def test_a_mask_leaves_padded_positions_out():
     assert same(counter.freeze(), statistics_from_array("x", x[real]))
 
 
+@given(
+    st.integers(1, 4), st.integers(1, 6), st.sampled_from([(1,), (2,), (1, 2), (2, 3)]), st.data()
+)
+@settings(deadline=None)
+def test_a_mask_along_any_axes_keeps_what_numpy_keeps(batch, length, axes, data):
+    """At the end of the length, where nothing is copied, and anywhere else."""
+    shape = [batch, 3, 2, 4]
+    for axis in axes:
+        shape[axis] = length
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    real = data.draw(hnp.arrays(np.bool_, (batch, length)))
+    if data.draw(st.booleans()):
+        real = np.sort(real, axis=1)[:, ::-1]
+    kept = np.ones(shape, dtype=bool)
+    for row in range(batch):
+        for axis in axes:
+            for position in range(length):
+                if not real[row, position]:
+                    np.moveaxis(kept[row], axis - 1, 0)[position] = False
+    counter = StatisticsAccumulator("x")
+    counter.add(x, real, axes)
+    assert same(counter.freeze(), statistics_from_array("x", x[kept]))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_refused_by_tensor_and_nothing_is_counted(bad):
     counter = StatisticsAccumulator("layer.3")

@@ -37,6 +37,7 @@ ALL = (
     "calibration.calibrators=[{kind: minmax}, {kind: entropy}, {kind: percentile, percentile: 99}, "
     "{kind: percentile, percentile: 99.9}, {kind: mse}, {kind: auto}]"
 )
+FORMULAS = ALL.replace(", {kind: auto}", "")
 
 
 def run(*overrides):
@@ -318,16 +319,17 @@ def test_scalars_and_empty_tensors_are_counted_and_a_bad_scalar_names_the_batch(
         def infer(self, _):
             return self.outputs
 
-    taps = (Tap("scalar", ("scalar",), False, False), Tap("empty", ("empty",), False, True))
+    taps = (Tap("scalar", ("scalar",), False), Tap("empty", ("empty",), False))
+    axes = {"empty": (1,)}
     batch = Batch((Sample("a", {}), Sample("b", {})), {}, np.array([[True, False], [True, True]]))
     outputs = {"scalar": np.float32(-3), "empty": np.zeros((2, 0, 4), np.float32)}
     outputs = {name: np.asarray(value) for name, value in outputs.items()}
-    seen = observe(Fixed(outputs), [(0, batch)], taps, ignore_padding=True, on_batch=lambda _: None)
+    seen = observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, length_axes=axes)
     assert seen.parts["scalar"].whole().amax == 3
     assert seen.parts["empty"].whole().count == 0
     outputs["scalar"] = np.asarray(np.float32(np.nan))
     with pytest.raises(DataError, match="samples a, b"):
-        observe(Fixed(outputs), [(0, batch)], taps, ignore_padding=True, on_batch=lambda _: None)
+        observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, length_axes=axes)
 
 
 def test_tensors_of_the_same_values_are_read_once(tmp_path):
@@ -360,3 +362,23 @@ def test_a_constant_and_a_dead_tensor_are_reported_and_safe(workspace):
     assert "h3 was 0.5 in every calibration sample" in result.calibration.warnings
     assert all(0 < amax <= 0.5 for amax in thresholds(result)["h3"].values())
     assert json.loads((Path("reports") / "small" / result.run_id / "result.json").read_text())
+
+
+def test_padding_cannot_change_a_scale_whatever_the_batch_size(workspace):
+    """Attention scores included: the thresholds are those of samples that are never padded."""
+    onnx.save(models.attention_over_tokens(), "model.onnx")
+    content = config() | {"task": {"kind": "embedding"}, "limits": {}}
+    data = {"kind": "python", "entry": "models:texts"}
+    content["data"] = {
+        "batch_size": 1,
+        "calibration": data | {"args": {"seed": 0}},
+        "validation": data | {"args": {"seed": 1}},
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(content))
+    alone = thresholds(run(FORMULAS).result)
+    assert alone.keys() == {"rows", "q", "kt", "shares", "mixed"}
+    for size in (7, 40):
+        for tensor, amax in thresholds(run(FORMULAS, f"data.batch_size={size}").result).items():
+            assert amax == pytest.approx(alone[tensor], rel=1e-5), tensor
+    counted = run(FORMULAS, "data.batch_size=7", "calibration.ignore_padding=false").result
+    assert thresholds(counted)["rows"]["minmax"] == 100
