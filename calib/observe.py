@@ -78,6 +78,8 @@ def observe(
             # A tensor has one counter, so threads never share one. Overlapping with the next
             # inference was measured slower: it has the cores busy already.
             list(pool.map(count, taps))
+            # Before the next inference, so that it writes into the same memory.
+            del outputs, count
             samples += len(batch)
             batch_count += 1
             on_batch(len(batch))

@@ -1,0 +1,385 @@
+"""Calibration side by side: calib, onnxruntime's calibrators and ModelOpt, on the same samples.
+
+All get the same ONNX file and the same batches from disk, on all cores, one after another. Each
+runs in a process of its own, which first times plain FP32 inference of these batches in its own
+runtime. Peers have virtual environments with pinned versions, made on first use (benchmarks/peers).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from data_loaders import Batch, Sample, batches  # noqa: E402
+from data_loaders.types import Array  # noqa: E402
+
+RATIO_MAX = 1.15
+MEMORY_RATIO_MAX = 1.02
+BATCH_SIZE_SHIFT_MAX = 1e-5
+SIZES = (64, 256, 1024)
+BATCH = 16
+ROUNDS = 3
+PEER_MEMORY_MAX = 18e9
+"""A peer's run that would need more is not tried; what it would need is said instead."""
+
+METHODS = (
+    ("onnxruntime", "MinMax"),
+    ("onnxruntime", "Entropy"),
+    ("onnxruntime", "Percentile"),
+    ("modelopt", "max"),
+    ("modelopt", "entropy"),
+)
+
+
+def minilm() -> tuple[Path, Iterator[Sample]]:
+    """The BERT example and its calibration documents, 64 tokens at most."""
+    from calib.config import load_experiment
+    from data_loaders import data_set_from_spec
+    from examples import minilm as example
+
+    path = example.build(max_length=64, head_documents=4000)
+    experiment = load_experiment(
+        ROOT / "configs" / "bert_int8.yaml", ["data.calibration.samples=5000"]
+    )
+    return path, iter(data_set_from_spec(experiment.data.calibration))
+
+
+def textline() -> tuple[Path, Iterator[Sample]]:
+    """The convolutional example on drawn lines of text, 48 x 192 pixels."""
+    from examples import textline as example
+
+    return example.model(), example.samples("calibration", 5000)
+
+
+MODELS = {"minilm": minilm, "textline": textline}
+
+
+def write_batches(folder: Path, samples: Sequence[Sample], size: int) -> Path:
+    """The samples as numbered .npz files of one batch each."""
+    folder.mkdir(parents=True)
+    for number, batch in enumerate(batches(samples, size)):
+        np.savez(folder / f"{number}.npz", **dict(batch.inputs))
+    return folder
+
+
+def in_another_order(folder: Path, source: Path) -> Path:
+    """The same batches, shuffled."""
+    folder.mkdir(parents=True)
+    paths = sorted(source.glob("*.npz"))
+    for number, index in enumerate(np.random.default_rng(0).permutation(len(paths))):
+        os.link(paths[index], folder / f"{number}.npz")
+    return folder
+
+
+def run_child(*arguments: object) -> dict[str, Any]:
+    """A process of its own: what it wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        done = subprocess.run([*map(str, arguments), str(out)], cwd=ROOT, check=False, **quiet)
+        if done.returncode:
+            raise SystemExit(done.stderr.decode()[-3000:])
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+
+def ours(model: Path, folder: Path, *options: str) -> dict[str, Any]:
+    """calib, all calibrators at once."""
+    return run_child(sys.executable, __file__, "--child", *options, model, folder)
+
+
+def peer(name: str, method: str, model: Path, folder: Path) -> dict[str, Any]:
+    """Another tool, one method."""
+    from benchmarks.peers import HERE, interpreter
+
+    return run_child(interpreter(name), HERE / "calibrate.py", name, method, model, folder)
+
+
+def child(arguments: Sequence[str]) -> None:
+    """Calibrate as calib does, and write what it cost; run in a process of its own."""
+    from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+    from calib.calibrators import EntropySpec, MinMaxSpec, MseSpec, PercentileSpec
+    from calib.graph.fold import fold_batchnorm
+    from calib.graph.load import load_model
+    from calib.graph.save import save_model
+    from calib.graph.select import SelectionSpec, select
+    from calib.graph.taps import tapped, taps_from_tensors
+    from calib.observe import observe
+
+    *options, model, folder, out = arguments
+    paths = sorted(Path(folder).glob("*.npz"), key=lambda path: int(path.stem))
+    graph = fold_batchnorm(load_model(Path(model)).graph)
+    tensors = select(graph, SelectionSpec()).activation_tensors
+    taps = taps_from_tensors(graph, tensors)
+    backend = OnnxRuntime(OnnxRuntimeSpec())
+    specs = (
+        MinMaxSpec(),
+        EntropySpec(),
+        PercentileSpec(percentile=99.99),
+        PercentileSpec(percentile=99.999),
+        MseSpec(),
+    )
+    plain_seconds, pass_seconds, inside_seconds, threshold_seconds = [], [], [], []
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(backend.threads) as pool:
+        path = Path(scratch) / "tapped.onnx"
+        save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
+        with backend.engine(Path(model)) as plain, backend.engine(path, spinning=False) as engine:
+            axes = _axes(backend, graph, taps, paths, Path(scratch))
+            observe(engine, islice(_batches(paths), 1), taps, on_batch=_ignore, length_axes=axes)
+            [spec.amax(_example()) for spec in specs]
+            for _ in range(1 if "--once" in options else ROUNDS):
+                if "--once" not in options:
+                    begin = time.perf_counter()
+                    for _, batch in _batches(paths):
+                        plain.infer(batch.inputs)
+                    plain_seconds.append(time.perf_counter() - begin)
+                seen = observe(
+                    engine,
+                    _batches(paths),
+                    taps,
+                    on_batch=_ignore,
+                    length_axes=axes,
+                    threads=backend.threads,
+                )
+                begin = time.perf_counter()
+                whole = {name: parts.whole() for name, parts in seen.parts.items()}
+                pairs = [(spec.name, spec, s) for spec in specs for s in whole.values()]
+                found = list(pool.map(lambda pair: pair[1].amax(pair[2]), pairs))
+                threshold_seconds.append(time.perf_counter() - begin)
+                pass_seconds.append(seen.seconds)
+                inside_seconds.append(seen.inference_seconds)
+    status = Path("/proc/self/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    facts = {
+        "inference_seconds": plain_seconds,
+        "pass_seconds": pass_seconds,
+        "tapped_inference_seconds": inside_seconds,
+        "threshold_seconds": threshold_seconds,
+        "peak_bytes": peak * 1024,
+        "values": sum(s.count for s in whole.values()),
+        "amax": {f"{n}:{s.name}": value for (n, _, s), value in zip(pairs, found, strict=True)},
+    }
+    Path(out).write_text(json.dumps(facts))
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+def _example() -> Any:
+    from calib.calibrators import statistics_from_array
+
+    return statistics_from_array("x", np.random.default_rng(0).normal(size=1000))
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[tuple[int, Batch]]:
+    for number, path in enumerate(paths):
+        inputs = dict(np.load(path))
+        count = len(next(iter(inputs.values())))
+        mask = inputs.get("attention_mask")
+        real = mask.astype(bool) if mask is not None and not mask.all() else None
+        yield number, Batch((Sample("", {}),) * count, inputs, real)
+
+
+def _axes(
+    backend: Any, graph: Any, taps: Sequence[Any], paths: Sequence[Path], folder: Path
+) -> Mapping[str, tuple[int, ...]]:
+    """As the observing stage finds them: from the shapes of two samples of unlike length."""
+    from calib.graph.save import save_model
+    from calib.graph.taps import sized
+    from calib.observe import length_axes
+
+    inputs = dict(np.load(paths[0]))
+    if "attention_mask" not in inputs:
+        return {}
+    inner = [tap.source for tap in taps if not tap.is_input]
+    save_model(sized(graph, inner), folder / "sized.onnx")
+    shapes: list[Mapping[str, Array]] = []
+    with backend.engine(folder / "sized.onnx") as engine:
+        for length in (5, 9):
+            feed = {name: array[:1, :length] for name, array in inputs.items()}
+            shapes.append(dict(zip(inner, engine.infer(feed).values(), strict=True)))
+    return length_axes((5, 9), (shapes[0], shapes[1]))
+
+
+def largest_shift(one: Mapping[str, float], two: Mapping[str, float]) -> float:
+    """Largest relative difference of a threshold that both found."""
+    pairs = [(one[name], two[name]) for name in one.keys() & two.keys()]
+    return max((abs(a - b) / max(abs(a), abs(b)) for a, b in pairs if a or b), default=0.0)
+
+
+def our_row(model: Path, folder: Path) -> dict[str, float]:
+    """Seconds and ratios of calib, the median of the rounds' ratios."""
+    found = ours(model, folder)
+    plain = np.array(found["inference_seconds"])
+    passes = np.array(found["pass_seconds"])
+    whole = passes + np.array(found["threshold_seconds"])
+    return {
+        "inference": float(np.median(plain)),
+        "seconds": float(np.median(whole)),
+        "pass_ratio": float(np.median(passes / plain)),
+        "tapped_ratio": float(np.median(np.array(found["tapped_inference_seconds"]) / plain)),
+        "ratio": float(np.median(whole / plain)),
+        "peak_mb": found["peak_bytes"] / 1e6,
+        "values": found["values"],
+    }
+
+
+def measure(name: str, sizes: Sequence[int], peers: bool, scratch: Path) -> list[dict[str, Any]]:
+    """A row for each tool, method and number of samples, and calib's shifts."""
+    model, source = MODELS[name]()
+    samples = list(islice(source, max(sizes)))
+    rows: list[dict[str, Any]] = []
+    folders = {n: write_batches(scratch / name / str(n), samples[:n], BATCH) for n in sizes}
+    for count, folder in folders.items():
+        row = {"model": name, "tool": "calib", "method": "all five", "samples": count}
+        rows.append({**row, **our_row(model, folder)})
+        _say(rows[-1])
+    small = folders[sizes[0]]
+    other = {
+        "order": in_another_order(scratch / name / "order", small),
+        "batch": write_batches(scratch / name / "batch", samples[: sizes[0]], BATCH // 2),
+    }
+    rows[0] |= _shifts(ours(model, small, "--once"), other, lambda f: ours(model, f, "--once"))
+    if not peers:
+        return rows
+    for tool, method in METHODS:
+        peaks: dict[int, float] = {}
+        for count, folder in folders.items():
+            row = {"model": name, "tool": tool, "method": method, "samples": count}
+            needed = _extrapolated(peaks, count)
+            if needed > PEER_MEMORY_MAX:
+                rows.append({**row, "peak_mb": needed / 1e6, "skipped": True})
+                _say(rows[-1])
+                continue
+            found = peer(tool, method, model, folder)
+            peaks[count] = found["peak_bytes"]
+            row |= {
+                "inference": found["inference_seconds"],
+                "seconds": found["seconds"],
+                "ratio": found["seconds"] / found["inference_seconds"],
+                "peak_mb": found["peak_bytes"] / 1e6,
+            }
+            if count == sizes[0]:
+                row |= _shifts(found, other, lambda f, t=tool, m=method: peer(t, m, model, f))
+            rows.append(row)
+            _say(row)
+    return rows
+
+
+def _shifts(base: dict[str, Any], other: Mapping[str, Path], again: Any) -> dict[str, float]:
+    return {
+        f"{kind}_shift": largest_shift(base["amax"], again(folder)["amax"])
+        for kind, folder in other.items()
+    }
+
+
+def _extrapolated(peaks: Mapping[int, float], count: int) -> float:
+    """Memory for so many samples, on a line through the last two measurements."""
+    if len(peaks) < 2:
+        return 0.0
+    (n1, m1), (n2, m2) = list(peaks.items())[-2:]
+    return m2 + (m2 - m1) / (n2 - n1) * (count - n2)
+
+
+def memory(name: str, scratch: Path) -> dict[str, float]:
+    """Calib's peak at 256 and at 4,096 samples."""
+    model, source = MODELS[name]()
+    samples = list(islice(source, 4096))
+    peaks = {}
+    for count in (256, 4096):
+        repeated = [samples[k % len(samples)] for k in range(count)]
+        folder = write_batches(scratch / f"{name}-memory" / str(count), repeated, BATCH)
+        peaks[count] = ours(model, folder, "--once")["peak_bytes"]
+    return {"peak_mb_256": peaks[256] / 1e6, "peak_mb_4096": peaks[4096] / 1e6}
+
+
+def _say(row: Mapping[str, Any]) -> None:
+    print("  ".join(f"{k} {_number(v)}" for k, v in row.items()), flush=True)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| model | tool | method | samples | inference, s | calibration, s | ratio | peak, MB "
+        "| moved by order | moved by batch size |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in rows:
+        cells = [row["model"], row["tool"], row["method"], f"{row['samples']:,}"]
+        if row.get("skipped"):
+            cells += ["", "not tried", "", f"about {row['peak_mb']:,.0f}", "", ""]
+        else:
+            cells += [f"{row['inference']:.2f}", f"{row['seconds']:.2f}", f"{row['ratio']:.2f}"]
+            cells += [f"{row['peak_mb']:,.0f}"]
+            cells += [_shift(row.get(f"{kind}_shift")) for kind in ("order", "batch")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _shift(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def main() -> None:
+    """Measure; with --check hold calib's figures against the targets."""
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--no-peers", action="store_true", help="calib alone")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    options = parser.parse_args()
+    rows, figures = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.models:
+            rows += measure(name, SIZES, not options.no_peers, Path(folder))
+            own = [r for r in rows if r["model"] == name and r["tool"] == "calib"]
+            figures[f"{name}_ratio"] = own[-1]["ratio"]
+            figures[f"{name}_tapped_ratio"] = own[-1]["tapped_ratio"]
+            figures[f"{name}_order_shift"] = own[0]["order_shift"]
+            figures[f"{name}_batch_shift"] = own[0]["batch_shift"]
+            peaks = memory(name, Path(folder))
+            figures |= {f"{name}_{k}": v for k, v in peaks.items()}
+            figures[f"{name}_memory_ratio"] = peaks["peak_mb_4096"] / peaks["peak_mb_256"]
+    print(table(rows))
+    limits = {
+        "ratio": RATIO_MAX,
+        "order_shift": 0.0,
+        "batch_shift": BATCH_SIZE_SHIFT_MAX,
+        "memory_ratio": MEMORY_RATIO_MAX,
+    }
+    missed = [
+        f"{name}_{figure}"
+        for name in options.models
+        for figure, limit in limits.items()
+        if figures[f"{name}_{figure}"] > limit
+    ]
+    for name in missed:
+        print(f"target missed: {name} = {figures[name]:.4g}")
+    print(json.dumps({name: float(f"{value:.4g}") for name, value in figures.items()}))
+    sys.exit(1 if options.check and missed else 0)
+
+
+if __name__ == "__main__":
+    main()
