@@ -1,8 +1,10 @@
 """Calibration side by side: calib, onnxruntime's calibrators and ModelOpt, on the same samples.
 
 All get the same ONNX file and the same batches from disk, on all cores, one after another. Each
-runs in a process of its own, which first times plain FP32 inference of these batches in its own
-runtime. Peers have virtual environments with pinned versions, made on first use (benchmarks/peers).
+runs in a process of its own, which also times plain FP32 inference of these batches in its own
+runtime: peers before they calibrate, calib in turns of a few batches with calibrating, so that a
+machine whose speed changes meanwhile moves both. Peers have virtual environments with pinned
+versions, made on first use (benchmarks/peers).
 """
 
 import argparse
@@ -12,8 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,9 @@ MEMORY_RATIO_MAX = 1.02
 BATCH_SIZE_SHIFT_MAX = 1e-5
 SIZES = (64, 256, 1024)
 BATCH = 16
-ROUNDS = 3
+TURN = 4
+"""Batches a turn."""
+ROUNDS = {64: 5, 256: 3, 1024: 1}
 PEER_MEMORY_MAX = 18e9
 """A peer's run that would need more is not tried; what it would need is said instead."""
 
@@ -64,7 +70,15 @@ def textline() -> tuple[Path, Iterator[Sample]]:
     return example.model(), example.samples("calibration", 5000)
 
 
-MODELS = {"minilm": minilm, "textline": textline}
+def resnet50() -> tuple[Path, Iterator[Sample]]:
+    """A convolutional net of the size that people calibrate, with drawn weights, 224 x 224."""
+    from benchmarks import resnet
+
+    path = resnet.build(ROOT / "build" / "benchmarks")
+    return path, (Sample(str(k), {"image": x}) for k, x in enumerate(resnet.images(1024)))
+
+
+MODELS = {"minilm": minilm, "resnet50": resnet50, "textline": textline}
 
 
 def write_batches(folder: Path, samples: Sequence[Sample], size: int) -> Path:
@@ -132,23 +146,22 @@ def child(arguments: Sequence[str]) -> None:
         PercentileSpec(percentile=99.999),
         MseSpec(),
     )
-    plain_seconds, pass_seconds, inside_seconds, threshold_seconds = [], [], [], []
+    rounds = 0 if "--once" in options else ROUNDS.get(len(paths) * BATCH, 1)
+    found_seconds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(backend.threads) as pool:
         path = Path(scratch) / "tapped.onnx"
         save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
-        with backend.engine(Path(model)) as plain, backend.engine(path, spinning=False) as engine:
+        with backend.engine(path, spinning=False) as engine, ExitStack() as stack:
             axes = _axes(backend, graph, taps, paths, Path(scratch))
-            observe(engine, islice(_batches(paths), 1), taps, on_batch=_ignore, length_axes=axes)
+            plain = stack.enter_context(backend.engine(Path(model))) if rounds else None
+            turns = Turns(paths, plain)
+            observe(engine, islice(turns, 1), taps, on_batch=_ignore, length_axes=axes)
             [spec.amax(_example()) for spec in specs]
-            for _ in range(1 if "--once" in options else ROUNDS):
-                if "--once" not in options:
-                    begin = time.perf_counter()
-                    for _, batch in _batches(paths):
-                        plain.infer(batch.inputs)
-                    plain_seconds.append(time.perf_counter() - begin)
+            for _ in range(max(rounds, 1)):
+                turns.plain_seconds = 0.0
                 seen = observe(
                     engine,
-                    _batches(paths),
+                    iter(turns),
                     taps,
                     on_batch=_ignore,
                     length_axes=axes,
@@ -158,16 +171,14 @@ def child(arguments: Sequence[str]) -> None:
                 whole = {name: parts.whole() for name, parts in seen.parts.items()}
                 pairs = [(spec.name, spec, s) for spec in specs for s in whole.values()]
                 found = list(pool.map(lambda pair: pair[1].amax(pair[2]), pairs))
-                threshold_seconds.append(time.perf_counter() - begin)
-                pass_seconds.append(seen.seconds)
-                inside_seconds.append(seen.inference_seconds)
+                found_seconds["threshold_seconds"].append(time.perf_counter() - begin)
+                found_seconds["inference_seconds"].append(turns.plain_seconds)
+                found_seconds["pass_seconds"].append(seen.seconds - turns.plain_seconds)
+                found_seconds["tapped_inference_seconds"].append(seen.inference_seconds)
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     facts = {
-        "inference_seconds": plain_seconds,
-        "pass_seconds": pass_seconds,
-        "tapped_inference_seconds": inside_seconds,
-        "threshold_seconds": threshold_seconds,
+        **found_seconds,
         "peak_bytes": peak * 1024,
         "values": sum(s.count for s in whole.values()),
         "amax": {f"{n}:{s.name}": value for (n, _, s), value in zip(pairs, found, strict=True)},
@@ -185,13 +196,30 @@ def _example() -> Any:
     return statistics_from_array("x", np.random.default_rng(0).normal(size=1000))
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[tuple[int, Batch]]:
-    for number, path in enumerate(paths):
-        inputs = dict(np.load(path))
-        count = len(next(iter(inputs.values())))
-        mask = inputs.get("attention_mask")
-        real = mask.astype(bool) if mask is not None and not mask.all() else None
-        yield number, Batch((Sample("", {}),) * count, inputs, real)
+class Turns:
+    """The batches, and before every few of them plain inference of the same, timed."""
+
+    def __init__(self, paths: Sequence[Path], plain: Any) -> None:
+        self._paths = paths
+        self._plain = plain
+        self.plain_seconds = 0.0
+
+    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+        for number, path in enumerate(self._paths):
+            if self._plain is not None and number % TURN == 0:
+                begin = time.perf_counter()
+                for one in self._paths[number : number + TURN]:
+                    self._plain.infer(_batch(one).inputs)
+                self.plain_seconds += time.perf_counter() - begin
+            yield number, _batch(path)
+
+
+def _batch(path: Path) -> Batch:
+    inputs = dict(np.load(path))
+    count = len(next(iter(inputs.values())))
+    mask = inputs.get("attention_mask")
+    real = mask.astype(bool) if mask is not None and not mask.all() else None
+    return Batch((Sample("", {}),) * count, inputs, real)
 
 
 def _axes(

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from calib.calibrators.histogram import TensorStatistics
-from calib.calibrators.kernels import least_divergent_bin
+from calib.calibrators.searches import least_divergent_bin
 
 
 class EntropySpec(BaseModel):

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.calibrators.kernels import BAD_VALUE, Scratch, count_rows, new_scratch
+from calib.calibrators.counting import BAD_VALUE, Scratch, count_rows, new_scratch
 from calib.errors import DataError
 from data_loaders.types import Array
 

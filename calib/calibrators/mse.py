@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from calib.calibrators.histogram import TensorStatistics
-from calib.calibrators.kernels import least_squares_threshold
+from calib.calibrators.searches import least_squares_threshold
 
 
 class MseSpec(BaseModel):

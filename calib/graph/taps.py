@@ -59,11 +59,17 @@ def _source(value: ir.Value) -> ir.Value:
 
 
 def tapped(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
-    """A copy of the model with more outputs; those that it has already stay first."""
+    """A copy of the model with more outputs; those that it has already stay first.
+
+    The new ones have no shape, for the reason that `save_model` gives.
+    """
     model = model.clone()
     values = _values(model)
     present = {value.name for value in model.graph.outputs}
-    model.graph.outputs.extend(values[name] for name in tensors if name not in present)
+    for name in tensors:
+        if name not in present:
+            values[name].shape = None
+            model.graph.outputs.append(values[name])
     return model
 
 
