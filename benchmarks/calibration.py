@@ -128,10 +128,9 @@ def child(arguments: Sequence[str]) -> None:
     from calib.calibrators import EntropySpec, MinMaxSpec, MseSpec, PercentileSpec
     from calib.graph.fold import fold_batchnorm
     from calib.graph.load import load_model
-    from calib.graph.save import save_model
     from calib.graph.select import SelectionSpec, select
-    from calib.graph.taps import tapped, taps_from_tensors
-    from calib.observe import observe
+    from calib.graph.taps import taps_from_tensors
+    from calib.observe import observe, tapped_engine
 
     *options, model, folder, out = arguments
     paths = sorted(Path(folder).glob("*.npz"), key=lambda path: int(path.stem))
@@ -149,11 +148,15 @@ def child(arguments: Sequence[str]) -> None:
     rounds = 0 if "--once" in options else ROUNDS.get(len(paths) * BATCH, 1)
     found_seconds: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(backend.threads) as pool:
-        path = Path(scratch) / "tapped.onnx"
-        save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
-        with backend.engine(path, spinning=False) as engine, ExitStack() as stack:
-            axes = _axes(backend, graph, taps, paths, Path(scratch))
-            plain = stack.enter_context(backend.engine(Path(model))) if rounds else None
+        axes = _axes(backend, graph, taps, paths, Path(scratch))
+        with (
+            tapped_engine(backend, graph, taps, Path(scratch), axes) as engine,
+            ExitStack() as stack,
+        ):
+            # Threads that spin after a run would take the cores from the other's turn.
+            plain = (
+                stack.enter_context(backend.engine(Path(model), spinning=False)) if rounds else None
+            )
             turns = Turns(paths, plain)
             observe(engine, islice(turns, 1), taps, on_batch=_ignore, length_axes=axes)
             [spec.amax(_example()) for spec in specs]

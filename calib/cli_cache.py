@@ -128,9 +128,15 @@ def export(
             "--algorithm", "is none of TensorRT's", got=algorithm, expected=", ".join(ALGORITHMS)
         )
     _check_version(tensorrt)
-    amax = {a.tensor: a.amax[name] for a in result.calibration.activations}
+    others = result.calibration.others.get(name, {})
+    amax = others | {a.tensor: a.amax[name] for a in result.calibration.activations}
     write_atomically(output, cache_from_amax(amax, tensorrt, algorithm).text())
     say(f"{output}: {len(amax)} tensors, {name}, for TensorRT {tensorrt} and {algorithm}")
+    if not others:
+        say(
+            "It has the inputs of quantized nodes only. TensorRT runs a layer in INT8 if its "
+            "outputs have scales too: run with --set calibration.tensors=all for these."
+        )
 
 
 def _judged_calibrator(result: RunResult) -> str:

@@ -60,6 +60,13 @@ class CalibrationSpec(Spec):
     calibrators: tuple[CalibratorSpec, ...] = Field(
         min_length=1, description="One INT8 candidate is built for each."
     )
+    tensors: Literal["auto", "quantized", "all"] = Field(
+        default="auto",
+        description="Which activations get a threshold: those that explicit Q/DQ quantizes, or "
+        "`all` float ones, which a TensorRT calibration cache needs: TensorRT 8.6 to 10 runs a "
+        "layer in INT8 only if its outputs have scales too. `auto`: all if the backend's `int8` is "
+        "`cache`, else quantized.",
+    )
     ignore_padding: bool = Field(
         default=True, description="Leave padded positions out of the statistics."
     )

@@ -1,21 +1,31 @@
 """One pass of the FP32 model over the calibration data: every statistic comes out of it."""
 
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from calib.backends.base import Engine
+from calib.backends.onnxruntime import OnnxRuntime
 from calib.calibrators.parts import PARTS_MAX, PartedAccumulator, TensorParts, part_size
 from calib.errors import DataError
-from calib.graph.taps import Tap
+from calib.graph.blocked import has_convolution, leave_in_blocks
+from calib.graph.load import Graph
+from calib.graph.save import save_model
+from calib.graph.taps import Tap, tapped
 from data_loaders.types import Array, Batch
 
 LengthAxes = Mapping[str, tuple[int, ...]]
 Stop = Callable[[Mapping[str, TensorParts]], bool]
+
+_WRITABLE_BYTES = 1_500_000_000
+"""A larger model is not written again by its runtime: protobuf ends at 2 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +33,7 @@ class Observation:
     """What one pass found.
 
     Attributes:
-        parts: by the tensor that was read.
+        parts: by the tensor that was read; without optional ones that were not always finite.
         samples: samples seen.
         batches: batches seen.
         seconds: wall time of the pass.
@@ -37,6 +47,45 @@ class Observation:
     inference_seconds: float
 
 
+@contextmanager
+def tapped_engine(
+    backend: OnnxRuntime,
+    graph: Graph,
+    taps: Iterable[Tap],
+    folder: Path,
+    length_axes: LengthAxes | None = None,
+) -> Iterator[Engine]:
+    """The FP32 model with the taps among its outputs, ready for `observe`.
+
+    Outputs may come in the runtime's own layout, with the same values and the same first axis,
+    except those that have length axes.
+
+    Args:
+        backend: runs it.
+        graph: the FP32 model.
+        taps: what to show.
+        folder: where files are kept meanwhile.
+        length_axes: as for `observe`.
+
+    Raises:
+        BackendError: if the runtime refuses the model.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        path, blocked = Path(own, "observed.onnx"), Path(own, "blocked.onnx")
+        save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
+        chosen = path
+        if (
+            backend.computes_in_blocks
+            and has_convolution(graph)
+            and path.stat().st_size < _WRITABLE_BYTES
+        ):
+            backend.write_optimized(path, blocked)
+            if leave_in_blocks(blocked, keep=(length_axes or {}).keys()):
+                chosen = blocked
+        with backend.engine(chosen, spinning=False, optimized=chosen == blocked) as engine:
+            yield engine
+
+
 def observe(
     engine: Engine,
     batches: Iterable[tuple[int, Batch]],
@@ -44,6 +93,7 @@ def observe(
     *,
     on_batch: Callable[[int], None],
     length_axes: LengthAxes | None = None,
+    optional: Collection[str] = (),
     threads: int = 1,
     stop: Stop | None = None,
 ) -> Observation:
@@ -57,12 +107,14 @@ def observe(
         on_batch: called after each batch with its number of samples.
         length_axes: by tapped tensor, its axes that run along the padded length (see
             `length_axes`): padded positions are left out. None counts them.
+        optional: tapped tensors that may hold NaN or infinity; such a one is given up.
         threads: how many tensors are counted at once.
         stop: asked each time that the parts of the data are full, which is after 8, 16, 32, …
             batches: True ends the pass.
 
     Raises:
-        DataError: if an activation is NaN or infinite, naming the tensor and the samples.
+        DataError: if an activation is NaN or infinite and not optional, naming the tensor and the
+            samples.
         BackendError: if the runtime refuses an input.
     """
     counters = {tap.source: PartedAccumulator(tap.source) for tap in taps}
@@ -74,27 +126,30 @@ def observe(
             start = time.perf_counter()
             outputs = engine.infer(batch.inputs)
             inside += time.perf_counter() - start
-            count = partial(_count, counters, number, batch, outputs, length_axes or {})
+            count = partial(_count, counters, number, batch, outputs, length_axes or {}, optional)
             # A tensor has one counter, so threads never share one. Overlapping with the next
             # inference was measured slower: it has the cores busy already.
-            list(pool.map(count, taps))
+            finite = list(pool.map(count, taps))
+            taps = tuple(tap for tap, is_finite in zip(taps, finite, strict=True) if is_finite)
             # Before the next inference, so that it writes into the same memory.
             del outputs, count
             samples += len(batch)
             batch_count += 1
             on_batch(len(batch))
-            if stop and _are_full(number + 1) and stop(_frozen(counters)):
+            if stop and _are_full(number + 1) and stop(_frozen(counters, taps)):
                 break
     seconds = time.perf_counter() - begin
-    return Observation(_frozen(counters), samples, batch_count, seconds, inside)
+    return Observation(_frozen(counters, taps), samples, batch_count, seconds, inside)
 
 
 def _are_full(batches: int) -> bool:
     return batches == part_size(batches) * PARTS_MAX
 
 
-def _frozen(counters: Mapping[str, PartedAccumulator]) -> dict[str, TensorParts]:
-    return {source: counter.freeze() for source, counter in counters.items()}
+def _frozen(
+    counters: Mapping[str, PartedAccumulator], taps: Iterable[Tap]
+) -> dict[str, TensorParts]:
+    return {tap.source: counters[tap.source].freeze() for tap in taps}
 
 
 def length_axes(
@@ -134,20 +189,25 @@ def _count(
     batch: Batch,
     outputs: Mapping[str, Array],
     length_axes: LengthAxes,
+    optional: Collection[str],
     tap: Tap,
-) -> None:
+) -> bool:
+    """Count one tap's values; whether they are all finite, as those of one not optional must be."""
     array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
     axes = length_axes.get(tap.source, ())
     real = batch.real if axes and _fits(array, batch, axes) else None
     try:
         counters[tap.source].add(number, array, real, axes)
     except DataError as error:
+        if tap.source in optional:
+            return False
         raise DataError(
             error.where,
             "the FP32 model makes a value that is not finite",
             got=f"{error.got}; samples {', '.join(_broken(array, batch)[:3])}",
             fix=error.fix,
         ) from error
+    return True
 
 
 def _broken(array: Array, batch: Batch) -> list[str]:

@@ -172,6 +172,11 @@ class CalibrationRecord(Record):
     )
     calibrators: tuple[str, ...]
     activations: tuple[ActivationRecord, ...]
+    others: dict[str, dict[str, float]] = Field(
+        default={},
+        description="By calibrator and tensor: thresholds of activations that explicit Q/DQ does "
+        "not quantize, for a calibration cache; see `calibration.tensors`.",
+    )
     weights: tuple[WeightRecord, ...]
     left_alone: tuple[LeftAloneRecord, ...]
     warnings: tuple[str, ...] = ()

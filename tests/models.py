@@ -173,3 +173,27 @@ def texts(seed):
         ids = rng.integers(1, 40, size=length)
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         yield {"id": f"{seed}-{number}", "inputs": inputs}
+
+
+def conv_chain(*widths):
+    """Convolutions and ReLUs of so many channels, pooled: (batch, 3, 12, 12) to (batch, last)."""
+    rng = np.random.default_rng(3)
+    nodes, constants, x, inputs = [], {}, "x", 3
+    for number, width in enumerate(widths):
+        weight = rng.normal(size=(width, inputs, 3, 3), scale=(2 / (9 * inputs)) ** 0.5)
+        constants[f"w{number}"] = weight.astype(np.float32)
+        nodes += [
+            helper.make_node("Conv", [x, f"w{number}"], [f"c{number}"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [f"c{number}"], [f"r{number}"]),
+        ]
+        x, inputs = f"r{number}", width
+    nodes += [
+        helper.make_node("GlobalAveragePool", [x], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    return build(
+        nodes,
+        [("x", TensorProto.FLOAT, ["batch", 3, 12, 12])],
+        [("y", ["batch", inputs])],
+        constants,
+    )

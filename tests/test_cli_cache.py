@@ -105,6 +105,38 @@ def test_what_a_run_found_is_exported_with_the_input_and_read_back(calib):
     assert "x" in cache.scales
 
 
+def test_all_tensors_are_exported_for_an_engine_that_needs_their_scales(calib):
+    overrides = [*QUICK, "calibration.tensors=all"]
+    result = run_experiment(load_experiment(Path("config.yaml"), overrides), Silent()).result
+    code, out, _ = calib("cache", "export", Path("reports/small") / result.run_id, "-o", "c.cache")
+    assert code == 0
+    assert "quantized nodes only" not in out
+    proto = models.mlp()
+    for name in ("h1", "h2", "h3"):
+        proto.graph.output.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        )
+    x = np.load("calibration.npz")["x"]
+    exact = {"x": x, **models.run(proto, {"x": x})}
+    others = result.calibration.others["minmax"]
+    assert set(others) == {"h1", "h2", "logits"}
+    for name, amax in others.items():
+        assert amax == pytest.approx(np.abs(exact[name]).max(), rel=1e-5)
+    scales = load_cache(Path("c.cache")).scales
+    assert set(scales) == set(exact)
+    entropy = {**result.calibration.others["entropy"]}
+    entropy |= {a.tensor: a.amax["entropy"] for a in result.calibration.activations}
+    chosen = {"entropy": entropy, "minmax": {**others, "x": exact["x"].max()}}
+    judged = result.candidate(result.verdict.chosen).calibrator
+    assert scales["h1"] == np.float32(chosen[judged]["h1"] / 127)
+
+
+def test_an_export_of_what_qdq_needs_says_that_an_engine_needs_more(calib):
+    result = run_experiment(load_experiment(Path("config.yaml"), QUICK), Silent()).result
+    _, out, _ = calib("cache", "export", Path("reports/small") / result.run_id, "-o", "c.cache")
+    assert "--set calibration.tensors=all" in " ".join(out.split())
+
+
 def test_a_cache_moves_to_qdq_with_the_scales_it_holds(calib):
     write_cache("a.cache", {"x": 4.0, "h3": 2.0, "h1": 1.0, "nobody": 1.0})
     code, out, _ = calib(

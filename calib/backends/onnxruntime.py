@@ -20,6 +20,7 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+_ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSpec(BaseModel):
@@ -85,19 +86,41 @@ class OnnxRuntime:
         self.threads = spec.threads or len(os.sched_getaffinity(0))
 
     @contextmanager
-    def engine(self, model_path: Path, *, spinning: bool = True) -> Iterator[OnnxRuntimeEngine]:
+    def engine(
+        self, model_path: Path, *, spinning: bool = True, optimized: bool = False
+    ) -> Iterator[OnnxRuntimeEngine]:
         """See `Backend.engine`.
 
         Args:
             model_path: the ONNX file.
             spinning: threads wait for the next run awake, as they do by default: quicker when
                 runs follow one another, slower when other work comes between.
+            optimized: the file comes from `write_optimized`, and is run as it is.
         """
-        yield OnnxRuntimeEngine(self._session(model_path, spinning=spinning))
+        options = self._options(spinning=spinning)
+        if optimized:
+            options.graph_optimization_level = _LEVELS["disabled"]
+        yield OnnxRuntimeEngine(self._session(model_path, options))
+
+    @property
+    def computes_in_blocks(self) -> bool:
+        """Whether convolutions are computed on blocks of channels."""
+        cpu_alone = self.spec.providers == ("CPUExecutionProvider",)
+        return cpu_alone and self.spec.optimization == "all"
+
+    def write_optimized(self, model_path: Path, target: Path) -> None:
+        """Write the model as this runtime, on this machine, would run it.
+
+        Raises:
+            BackendError: if the runtime refuses the model.
+        """
+        options = self._options()
+        options.optimized_model_filepath = str(target)
+        self._session(model_path, options)
 
     def runner(self, model_path: Path, name: str) -> Any:
         """See `Backend.runner`."""
-        return OnnxrtRunner(lambda: self._session(model_path), name=name)
+        return OnnxrtRunner(lambda: self._session(model_path, self._options()), name=name)
 
     def describe(self) -> dict[str, str]:
         """See `Backend.describe`."""
@@ -108,18 +131,21 @@ class OnnxRuntime:
             "optimization": self.spec.optimization,
         }
 
-    def _session(self, model_path: Path, *, spinning: bool = True) -> ort.InferenceSession:
+    def _options(self, *, spinning: bool = True) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = _LEVELS[self.spec.optimization]
-        options.log_severity_level = 3
+        options.log_severity_level = _ERRORS_ONLY
         if not spinning:
             # Threads that spin after a run would take the cores from whoever reads its outputs.
             options.add_session_config_entry("session.force_spinning_stop", "1")
         # A core without VNNI adds U8xS8 products in 16 bits, which can overflow and would be taken
         # for quantization error; this asks for the exact kernels there.
         options.add_session_config_entry("session.x64quantprecision", "1")
+        return options
+
+    def _session(self, model_path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
         try:
             return ort.InferenceSession(
                 str(model_path), options, providers=list(self.spec.providers)

@@ -56,7 +56,7 @@ def _n_log_n(n: float) -> float:
 def _level_terms(
     mass: NDArray[np.float64], occupied: NDArray[np.int64], width: int
 ) -> NDArray[np.float64]:
-    """n log(n / b) of a level of so many bins, by its first bin: n values in b bins with mass."""
+    """By a level's first bin of so many: n log(n / b), for n values in b bins with mass."""
     terms = np.zeros(mass.size)
     for start in range(mass.size - width):
         own = mass[start + width] - mass[start]

@@ -184,7 +184,8 @@ def _merged(path: Path, one: StatisticsFile, two: StatisticsFile) -> StatisticsF
         )
     held = tuple(sorted((*one.shards[0], *two.shards[0])))
     return StatisticsFile(
-        parts={name: parts.merge(two.parts[name]) for name, parts in one.parts.items()},
+        # What a shard gave up is given up, as it would have been in one process.
+        parts={n: parts.merge(two.parts[n]) for n, parts in one.parts.items() if n in two.parts},
         made_from=one.made_from,
         shards=(held, one.shards[1]),
         batches=one.batches + two.batches,

@@ -103,6 +103,16 @@ def groups_within(sizes: Mapping[str, int], budget: float) -> list[list[str]]:
     return groups
 
 
+def float_tensors(model: ir.Model) -> tuple[str, ...]:
+    """Every float32 activation: the float inputs, then what nodes make, in graph order."""
+    made = [value for node in model.graph for value in node.outputs]
+    return tuple(
+        str(value.name)
+        for value in [*model.graph.inputs, *made]
+        if value.name and value.dtype is ir.DataType.FLOAT and value.const_value is None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LayerTensor:
     """A tensor worth comparing, and the node that makes it."""

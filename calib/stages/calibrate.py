@@ -1,6 +1,7 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from calib.progress import Advance
 from calib.results import ActivationRecord, CalibrationRecord, Precision
 from calib.stages.inputs import Inputs
 from calib.stages.observation import Observed, Shard, observed
-from calib.stages.thresholds import Thresholds, find_growth, find_thresholds, odd_thresholds
+from calib.stages.thresholds import (
+    Thresholds,
+    find_growth,
+    find_thresholds,
+    odd_thresholds,
+    other_thresholds,
+)
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 
@@ -29,6 +36,7 @@ class Calibration:
         graph: the FP32 graph that candidates are made from (BatchNormalization folded in).
         selection: what becomes INT8.
         amax: threshold by tensor, by calibrator name.
+        others: the same for tensors that are not quantized.
         record: for the report.
         statistics_file: the saved histograms.
         digest: of everything the statistics depend on.
@@ -37,6 +45,7 @@ class Calibration:
     graph: Graph
     selection: Selection
     amax: dict[str, dict[str, float]]
+    others: dict[str, dict[str, float]]
     record: CalibrationRecord
     statistics_file: Path
     digest: str
@@ -70,15 +79,20 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     """
     graph, selection = prepared(bench, inputs)
     seen = observed(bench, inputs, graph, selection, Shard())
-    statistics = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    statistics = {name: whole[name] for name in selection.activation_tensors}
+    rest = {name: found for name, found in whole.items() if name not in statistics}
+    specs = bench.experiment.calibration.calibrators
     thresholds = {
         spec.name: find_thresholds(bench, inputs, graph, selection, seen, spec, statistics)
-        for spec in bench.experiment.calibration.calibrators
+        for spec in specs
     }
+    others = {spec.name: other_thresholds(spec, rest) for spec in specs} if rest else {}
     growth = find_growth(bench, seen, thresholds)
-    record = _record(bench, graph, selection, seen, statistics, thresholds, growth)
+    record = _record(bench, graph, selection, seen, whole, thresholds, growth)
+    record = record.model_copy(update={"others": others})
     amax = {name: found.amax for name, found in thresholds.items()}
-    return Calibration(graph, selection, amax, record, seen.path, seen.digest)
+    return Calibration(graph, selection, amax, others, record, seen.path, seen.digest)
 
 
 def prepared(bench: Workbench, inputs: Inputs) -> tuple[Graph, Selection]:
@@ -136,20 +150,29 @@ def _record(
         passes=seen.facts.passes,
         seconds=seen.facts.seconds,
         inference_seconds=seen.facts.inference_seconds,
-        values=_values(graph, selection, statistics),
+        values=_values(graph, statistics),
         part_samples=_part_samples(seen, bench.experiment.data.batch_size),
         tolerance_pct=tolerance,
         calibrators=tuple(thresholds),
         activations=activations,
         weights=weight_records(graph, selection),
         left_alone=selection.left_alone,
-        warnings=tuple(odd_thresholds(bench, statistics, thresholds)),
+        warnings=(
+            *odd_thresholds(bench, {n: statistics[n] for n in consumers}, thresholds),
+            *_given_up(seen),
+        ),
     )
 
 
-def _values(graph: Graph, selection: Selection, statistics: dict[str, TensorStatistics]) -> int:
+def _given_up(seen: Observed) -> Iterator[str]:
+    for name in seen.content.made_from["tensors"]:
+        if name not in seen.content.parts:
+            yield f"{name} was not always finite: it has no threshold, and needs none for Q/DQ"
+
+
+def _values(graph: Graph, statistics: dict[str, TensorStatistics]) -> int:
     """Number of values counted: tensors that share a tap share them."""
-    taps = taps_from_tensors(graph, selection.activation_tensors)
+    taps = taps_from_tensors(graph, statistics)
     return sum(statistics[tap.tensors[0]].count for tap in taps)
 
 

@@ -163,7 +163,8 @@ def _native(
     name = str(candidate.calibrator)
     if builder.int8 == "cache":
         version = builder.availability.version
-        cache = cache_from_amax(calibration.amax[name], version, "EntropyCalibration2")
+        amax = calibration.others.get(name, {}) | calibration.amax[name]
+        cache = cache_from_amax(amax, version, "EntropyCalibration2")
         write_atomically(folder / "calibration.cache", cache.text())
         return NativeCalibration(cache=folder / "calibration.cache")
     if name not in ALGORITHMS:

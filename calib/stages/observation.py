@@ -20,8 +20,8 @@ from calib.errors import StoreError
 from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.graph.select import Selection
-from calib.graph.taps import Tap, groups_within, sized, tapped, taps_from_tensors
-from calib.observe import LengthAxes, Observation, length_axes, observe
+from calib.graph.taps import Tap, float_tensors, groups_within, sized, taps_from_tensors
+from calib.observe import LengthAxes, Observation, length_axes, observe, tapped_engine
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
@@ -75,13 +75,15 @@ def observed(
         StoreError: if `calibration.statistics` is unusable, stale, or lacks a shard.
         DataError: if an activation is not finite.
     """
-    key = made_from(bench, inputs, selection)
+    key = made_from(bench, inputs, graph, selection)
     given = bench.experiment.calibration.statistics
     if given is not None:
         return _given(given, key)
 
+    needed = set(selection.activation_tensors)
+
     def make(folder: Path, advance: Advance) -> None:
-        _observe(bench, inputs, graph, selection, key, shard, folder, advance)
+        _observe(bench, inputs, graph, needed, key, shard, folder, advance)
 
     total = inputs.calibration.scan.samples // shard.of
     parts = {"shard": [shard.number, shard.of]} if shard.of > 1 else {}
@@ -94,14 +96,25 @@ def observed(
     return Observed(load_statistics(path), path, found.digest, facts)
 
 
-def made_from(bench: Workbench, inputs: Inputs, selection: Selection) -> dict[str, Any]:
+def observed_tensors(bench: Workbench, graph: Graph, selection: Selection) -> tuple[str, ...]:
+    """The activations that get a threshold, those that are quantized among them."""
+    wanted = bench.experiment.calibration.tensors
+    makes_cache = bench.builder is not None and bench.builder.int8 == "cache"
+    if wanted == "all" or (wanted == "auto" and makes_cache):
+        return float_tensors(graph)
+    return selection.activation_tensors
+
+
+def made_from(
+    bench: Workbench, inputs: Inputs, graph: Graph, selection: Selection
+) -> dict[str, Any]:
     """What the statistics depend on: the header of the file that holds them."""
     settings = bench.experiment.calibration
     key: dict[str, Any] = {
         "model": inputs.model.record.sha256,
         "data": inputs.calibration.scan.sha256,
         "batch_size": inputs.calibration.batch_size,
-        "tensors": list(selection.activation_tensors),
+        "tensors": list(observed_tensors(bench, graph, selection)),
         "ignore_padding": settings.ignore_padding,
         "fold_batchnorm": bench.experiment.engines.fold_batchnorm,
         "samples": settings.samples,
@@ -130,19 +143,24 @@ def _observe(
     bench: Workbench,
     inputs: Inputs,
     graph: Graph,
-    selection: Selection,
+    needed: set[str],
     key: dict[str, Any],
     shard: Shard,
     folder: Path,
     advance: Advance,
 ) -> None:
-    taps = taps_from_tensors(graph, selection.activation_tensors)
+    taps = taps_from_tensors(graph, key["tensors"])
+    optional = {tap.source for tap in taps if needed.isdisjoint(tap.tensors)}
     groups = _groups(bench, inputs, graph, taps, folder)
     axes = _length_axes(bench, inputs, graph, taps, folder)
-    passes = [_pass(bench, inputs, graph, group, axes, shard, folder, advance) for group in groups]
+    passes = [
+        _pass(bench, inputs, graph, group, optional, axes, shard, folder, advance)
+        for group in groups
+    ]
     parts = {source: part for seen in passes for source, part in seen.parts.items()}
+    counted = [tap for tap in taps if tap.source in parts]
     content = StatisticsFile(
-        parts={name: parts[tap.source].renamed(name) for tap in taps for name in tap.tensors},
+        parts={name: parts[tap.source].renamed(name) for tap in counted for name in tap.tensors},
         made_from=key,
         shards=((shard.number,), shard.of),
         batches=max(seen.batches for seen in passes),
@@ -162,14 +180,13 @@ def _pass(
     inputs: Inputs,
     graph: Graph,
     taps: tuple[Tap, ...],
+    optional: set[str],
     axes: LengthAxes,
     shard: Shard,
     folder: Path,
     advance: Advance,
 ) -> Observation:
     settings = bench.experiment.calibration
-    path = folder / "observed.onnx"
-    save_model(tapped(graph, [tap.source for tap in taps if not tap.is_input]), path)
     calibrators = _formulas(bench)
 
     def stop(parts: Mapping[str, TensorParts]) -> bool:
@@ -180,18 +197,17 @@ def _pass(
         ]
         return bool(answers) and sum(answers) >= ENOUGH_SHARE * len(answers)
 
-    with bench.backend.engine(path, spinning=False) as engine:
-        seen = observe(
+    with tapped_engine(bench.backend, graph, taps, folder, axes) as engine:
+        return observe(
             engine,
             _batches(inputs, shard),
             taps,
             on_batch=advance,
             length_axes=axes,
+            optional=optional,
             threads=bench.backend.threads,
             stop=stop if settings.samples == "auto" else None,
         )
-    path.unlink()
-    return seen
 
 
 def _formulas(bench: Workbench) -> list[Calibrator]:

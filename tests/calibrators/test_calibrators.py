@@ -64,6 +64,38 @@ def test_no_order_or_grouping_changes_a_bit(parts, random):
     assert same(merged, whole)
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([-0.0, 0.0, -0.0]),
+        np.array([-3.0, -2.0, -5.0]),
+        np.array([2.0, 7.0]),
+        np.array([-0.0, 4.0]),
+        np.array([-1e-45, 1e-45]),
+        np.linspace(-9, 4, 5000),
+        np.full(4097, -1.5),
+    ],
+    ids=["zeros", "negative", "positive", "minus zero", "denormal", "blocks", "one value"],
+)
+def test_extremes_and_zeros_are_numpys_whatever_the_signs(x):
+    x = x.astype(np.float32)
+    found = statistics_from_array("x", x)
+    assert (found.minimum, found.maximum) == (x.min(), x.max())
+    assert (found.zeros, found.count, found.counts.sum()) == ((x == 0).sum(), x.size, x.size)
+
+
+def test_a_broken_value_is_found_in_rows_that_are_counted_in_part():
+    x = np.ones((40, 3000), dtype=np.float32)
+    x[2, 2999], x[3, 100], x[7, 1] = np.nan, np.inf, np.nan
+    real = np.zeros((40, 3000), dtype=bool)
+    real[:, :2500] = True
+    with pytest.raises(DataError, match=f"inf at flat index {3 * 3000 + 100}"):
+        StatisticsAccumulator("x").add(x, real)
+    counter = StatisticsAccumulator("x")
+    counter.add(x[:3], real[:3])
+    assert counter.freeze().count == 3 * 2500
+
+
 def test_a_mask_leaves_padded_positions_out():
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     real = np.array([[True, True, False], [True, False, False]])
@@ -115,6 +147,13 @@ def test_entropy_equals_the_slow_search(seed):
     x = np.append(x, np.float32(2 ** np.ceil(np.log2(np.abs(x).max())) * 0.55))
     found = statistics_from_array("x", x)
     assert EntropySpec().amax(found) == pytest.approx(slow_entropy(found), rel=1e-9)
+
+
+def test_entropy_keeps_what_no_threshold_above_it_would_lose():
+    """A hundred values, each in a level of its own whatever is kept: nothing is to be gained."""
+    x = np.repeat(np.linspace(0.02, 2, 100), 50).astype(np.float32)
+    found = statistics_from_array("x", x)
+    assert EntropySpec().amax(found) == slow_entropy(found) == found.amax
 
 
 def test_entropy_clips_rare_outliers_and_minmax_does_not():

@@ -332,6 +332,19 @@ def test_scalars_and_empty_tensors_are_counted_and_a_bad_scalar_names_the_batch(
         observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, length_axes=axes)
 
 
+def test_a_tensor_that_need_not_be_finite_is_given_up_with_a_warning(workspace):
+    proto = models.mlp()
+    proto.graph.node.append(helper.make_node("Log", ["h3"], ["log"], name="log"))
+    proto.graph.output.append(
+        helper.make_tensor_value_info("log", TensorProto.FLOAT, ["batch", models.HIDDEN])
+    )
+    onnx.save(proto, "model.onnx")
+    result = run("calibration.tensors=all", "task.output=logits", "limits={}").result
+    assert set(result.calibration.others["minmax"]) == {"h1", "h2", "logits"}
+    assert any("log was not always finite" in text for text in result.calibration.warnings)
+    assert set(thresholds(result)) == {"x", "h3"}
+
+
 def test_tensors_of_the_same_values_are_read_once(tmp_path):
     onnx.save(models.transformer_block(), tmp_path / "m.onnx")
     graph = load_model(tmp_path / "m.onnx").graph
