@@ -127,10 +127,12 @@ def observe(
             outputs = engine.infer(batch.inputs)
             inside += time.perf_counter() - start
             count = partial(_count, counters, number, batch, outputs, length_axes or {}, optional)
+            queue = iter(taps)
             # A tensor has one counter, so threads never share one. Overlapping with the next
-            # inference was measured slower: it has the cores busy already.
-            finite = list(pool.map(count, taps))
-            taps = tuple(tap for tap, is_finite in zip(taps, finite, strict=True) if is_finite)
+            # inference was measured slower: it has the cores busy already. One queue for all, since
+            # handing each tensor to the pool would cost more than counting a small one.
+            given_up = set().union(*pool.map(count, [queue] * threads))
+            taps = tuple(tap for tap in taps if tap not in given_up)
             # Before the next inference, so that it writes into the same memory.
             del outputs, count
             samples += len(batch)
@@ -190,24 +192,26 @@ def _count(
     outputs: Mapping[str, Array],
     length_axes: LengthAxes,
     optional: Collection[str],
-    tap: Tap,
-) -> bool:
-    """Count one tap's values; whether they are all finite, as those of one not optional must be."""
-    array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
-    axes = length_axes.get(tap.source, ())
-    real = batch.real if axes and _fits(array, batch, axes) else None
-    try:
-        counters[tap.source].add(number, array, real, axes)
-    except DataError as error:
-        if tap.source in optional:
-            return False
-        raise DataError(
-            error.where,
-            "the FP32 model makes a value that is not finite",
-            got=f"{error.got}; samples {', '.join(_broken(array, batch)[:3])}",
-            fix=error.fix,
-        ) from error
-    return True
+    queue: Iterator[Tap],
+) -> set[Tap]:
+    """Count the values of one tap of the queue after another; those that were given up."""
+    given_up = set()
+    for tap in queue:
+        array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
+        axes = length_axes.get(tap.source, ())
+        real = batch.real if axes and _fits(array, batch, axes) else None
+        try:
+            counters[tap.source].add(number, array, real, axes)
+        except DataError as error:
+            if tap.source not in optional:
+                raise DataError(
+                    error.where,
+                    "the FP32 model makes a value that is not finite",
+                    got=f"{error.got}; samples {', '.join(_broken(array, batch)[:3])}",
+                    fix=error.fix,
+                ) from error
+            given_up.add(tap)
+    return given_up
 
 
 def _broken(array: Array, batch: Batch) -> list[str]:

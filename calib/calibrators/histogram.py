@@ -116,7 +116,8 @@ class StatisticsAccumulator:
                 Nothing of the array is counted then.
         """
         rows, lengths = _rows(array, real, axes)
-        if lengths.sum() == 0:
+        total = int(lengths.sum())
+        if total == 0:
             return
         low, high, zeros, exponent, bad = count_rows(
             rows, lengths, self._counts, self._exponent, _scratch()
@@ -131,7 +132,7 @@ class StatisticsAccumulator:
         self._exponent = exponent
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
-        self._count += int(lengths.sum())
+        self._count += total
         self._zeros += zeros
 
     def freeze(self) -> TensorStatistics:
