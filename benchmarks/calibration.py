@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,28 @@ METHODS = (
 )
 
 
+LENGTH = 64
+
+
 def minilm() -> tuple[Path, Iterator[Sample]]:
-    """The BERT example and its calibration documents, 64 tokens at most."""
+    """The BERT example and its calibration documents, cut or padded to one length.
+
+    Batches of unlike lengths are no trouble here, but onnxruntime's histograms fail on them.
+    """
     from calib.config import load_experiment
     from data_loaders import data_set_from_spec
     from examples import minilm as example
 
-    path = example.build(max_length=64, head_documents=4000)
+    path = example.build(max_length=LENGTH, head_documents=4000)
     experiment = load_experiment(
         ROOT / "configs" / "bert_int8.yaml", ["data.calibration.samples=5000"]
     )
-    return path, iter(data_set_from_spec(experiment.data.calibration))
+    return path, map(_padded, data_set_from_spec(experiment.data.calibration))
+
+
+def _padded(sample: Sample) -> Sample:
+    inputs = {n: np.pad(a, (0, LENGTH - len(a))) for n, a in sample.inputs.items()}
+    return replace(sample, inputs=inputs)
 
 
 def textline() -> tuple[Path, Iterator[Sample]]:
@@ -98,6 +110,10 @@ def in_another_order(folder: Path, source: Path) -> Path:
     return folder
 
 
+class ChildError(Exception):
+    """A process did not end well; its last words."""
+
+
 def run_child(*arguments: object) -> dict[str, Any]:
     """A process of its own: what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +121,7 @@ def run_child(*arguments: object) -> dict[str, Any]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         done = subprocess.run([*map(str, arguments), str(out)], cwd=ROOT, check=False, **quiet)
         if done.returncode:
-            raise SystemExit(done.stderr.decode()[-3000:])
+            raise ChildError(done.stderr.decode().strip()[-3000:])
         found: dict[str, Any] = json.loads(out.read_text())
         return found
 
@@ -296,7 +312,12 @@ def measure(name: str, sizes: Sequence[int], peers: bool, scratch: Path) -> list
                 rows.append({**row, "peak_mb": needed / 1e6, "skipped": True})
                 _say(rows[-1])
                 continue
-            found = peer(tool, method, model, folder)
+            try:
+                found = peer(tool, method, model, folder)
+            except ChildError as error:
+                rows.append({**row, "failed": str(error).splitlines()[-1]})
+                _say(rows[-1])
+                continue
             peaks[count] = found["peak_bytes"]
             row |= {
                 "inference": found["inference_seconds"],
@@ -355,7 +376,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for row in rows:
         cells = [row["model"], row["tool"], row["method"], f"{row['samples']:,}"]
-        if row.get("skipped"):
+        if row.get("failed"):
+            cells += ["", f"failed: {row['failed']}", "", "", "", ""]
+        elif row.get("skipped"):
             cells += ["", "not tried", "", f"about {row['peak_mb']:,.0f}", "", ""]
         else:
             cells += [f"{row['inference']:.2f}", f"{row['seconds']:.2f}", f"{row['ratio']:.2f}"]
