@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def resnet50() -> tuple[Path, Iterator[Sample]]:
     return path, (Sample(str(k), {"image": x}) for k, x in enumerate(resnet.images(1024)))
 
 
+TOOLS = ("calib", "onnxruntime", "modelopt")
 MODELS = {"minilm": minilm, "resnet50": resnet50, "textline": textline}
 
 
@@ -121,7 +122,8 @@ def run_child(*arguments: object) -> dict[str, Any]:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         done = subprocess.run([*map(str, arguments), str(out)], cwd=ROOT, check=False, **quiet)
         if done.returncode:
-            raise ChildError(done.stderr.decode().strip()[-3000:])
+            killed = f"killed by signal {-done.returncode}, which out of memory means 9"
+            raise ChildError(done.stderr.decode().strip()[-3000:] or killed)
         found: dict[str, Any] = json.loads(out.read_text())
         return found
 
@@ -285,51 +287,64 @@ def our_row(model: Path, folder: Path) -> dict[str, float]:
     }
 
 
-def measure(name: str, sizes: Sequence[int], peers: bool, scratch: Path) -> list[dict[str, Any]]:
-    """A row for each tool, method and number of samples, and calib's shifts."""
+@dataclass(frozen=True)
+class Workload:
+    """A model and its batches: by number of samples; and of the fewest, otherwise batched."""
+
+    name: str
+    model: Path
+    folders: dict[int, Path]
+    other: dict[str, Path]
+
+
+def workload(name: str, scratch: Path) -> Workload:
+    """Build the model and write the batches."""
     model, source = MODELS[name]()
-    samples = list(islice(source, max(sizes)))
-    rows: list[dict[str, Any]] = []
-    folders = {n: write_batches(scratch / name / str(n), samples[:n], BATCH) for n in sizes}
-    for count, folder in folders.items():
-        row = {"model": name, "tool": "calib", "method": "all five", "samples": count}
-        rows.append({**row, **our_row(model, folder)})
-        _say(rows[-1])
-    small = folders[sizes[0]]
+    samples = list(islice(source, max(SIZES)))
+    folders = {n: write_batches(scratch / name / str(n), samples[:n], BATCH) for n in SIZES}
     other = {
-        "order": in_another_order(scratch / name / "order", small),
-        "batch": write_batches(scratch / name / "batch", samples[: sizes[0]], BATCH // 2),
+        "order": in_another_order(scratch / name / "order", folders[SIZES[0]]),
+        "batch": write_batches(scratch / name / "batch", samples[: SIZES[0]], BATCH // 2),
     }
-    rows[0] |= _shifts(ours(model, small, "--once"), other, lambda f: ours(model, f, "--once"))
-    if not peers:
-        return rows
-    for tool, method in METHODS:
-        peaks: dict[int, float] = {}
-        for count, folder in folders.items():
-            row = {"model": name, "tool": tool, "method": method, "samples": count}
-            needed = _extrapolated(peaks, count)
-            if needed > PEER_MEMORY_MAX:
-                rows.append({**row, "peak_mb": needed / 1e6, "skipped": True})
-                _say(rows[-1])
-                continue
-            try:
-                found = peer(tool, method, model, folder)
-            except ChildError as error:
-                rows.append({**row, "failed": str(error).splitlines()[-1]})
-                _say(rows[-1])
-                continue
-            peaks[count] = found["peak_bytes"]
-            row |= {
-                "inference": found["inference_seconds"],
-                "seconds": found["seconds"],
-                "ratio": found["seconds"] / found["inference_seconds"],
-                "peak_mb": found["peak_bytes"] / 1e6,
-            }
-            if count == sizes[0]:
-                row |= _shifts(found, other, lambda f, t=tool, m=method: peer(t, m, model, f))
-            rows.append(row)
-            _say(row)
+    return Workload(name, model, folders, other)
+
+
+def our_rows(load: Workload) -> list[dict[str, Any]]:
+    """Calib's rows, and how far its thresholds move."""
+    rows: list[dict[str, Any]] = []
+    for count, folder in load.folders.items():
+        row = {"model": load.name, "tool": "calib", "method": "all five", "samples": count}
+        rows.append({**row, **our_row(load.model, folder)})
+        _say(rows[-1])
+    base = ours(load.model, load.folders[SIZES[0]], "--once")
+    rows[0] |= _shifts(base, load.other, lambda f: ours(load.model, f, "--once"))
     return rows
+
+
+def peer_rows(load: Workload, tool: str, method: str) -> Iterator[dict[str, Any]]:
+    """The rows of one method of another tool."""
+    peaks: dict[int, float] = {}
+    for count, folder in load.folders.items():
+        row = {"model": load.name, "tool": tool, "method": method, "samples": count}
+        needed = _extrapolated(peaks, count)
+        if needed > PEER_MEMORY_MAX:
+            yield {**row, "peak_mb": needed / 1e6, "skipped": True}
+            continue
+        try:
+            found = peer(tool, method, load.model, folder)
+        except ChildError as error:
+            yield {**row, "failed": str(error).splitlines()[-1]}
+            continue
+        peaks[count] = found["peak_bytes"]
+        row |= {
+            "inference": found["inference_seconds"],
+            "seconds": found["seconds"],
+            "ratio": found["seconds"] / found["inference_seconds"],
+            "peak_mb": found["peak_bytes"] / 1e6,
+        }
+        if count == SIZES[0]:
+            row |= _shifts(found, load.other, lambda f: peer(tool, method, load.model, f))
+        yield row
 
 
 def _shifts(base: dict[str, Any], other: Mapping[str, Path], again: Any) -> dict[str, float]:
@@ -356,7 +371,20 @@ def memory(name: str, scratch: Path) -> dict[str, float]:
         repeated = [samples[k % len(samples)] for k in range(count)]
         folder = write_batches(scratch / f"{name}-memory" / str(count), repeated, BATCH)
         peaks[count] = ours(model, folder, "--once")["peak_bytes"]
-    return {"peak_mb_256": peaks[256] / 1e6, "peak_mb_4096": peaks[4096] / 1e6}
+    return {
+        f"{name}_peak_mb_256": peaks[256] / 1e6,
+        f"{name}_peak_mb_4096": peaks[4096] / 1e6,
+        f"{name}_memory_ratio": peaks[4096] / peaks[256],
+    }
+
+
+def _figures(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        f"{name}_ratio": rows[-1]["ratio"],
+        f"{name}_tapped_ratio": rows[-1]["tapped_ratio"],
+        f"{name}_order_shift": rows[0]["order_shift"],
+        f"{name}_batch_shift": rows[0]["batch_shift"],
+    }
 
 
 def _say(row: Mapping[str, Any]) -> None:
@@ -401,21 +429,24 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
-    parser.add_argument("--no-peers", action="store_true", help="calib alone")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
+    if options.check and "calib" not in options.tools:
+        parser.error("--check has nothing to check without --tools calib")
     rows, figures = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.models:
-            rows += measure(name, SIZES, not options.no_peers, Path(folder))
-            own = [r for r in rows if r["model"] == name and r["tool"] == "calib"]
-            figures[f"{name}_ratio"] = own[-1]["ratio"]
-            figures[f"{name}_tapped_ratio"] = own[-1]["tapped_ratio"]
-            figures[f"{name}_order_shift"] = own[0]["order_shift"]
-            figures[f"{name}_batch_shift"] = own[0]["batch_shift"]
-            peaks = memory(name, Path(folder))
-            figures |= {f"{name}_{k}": v for k, v in peaks.items()}
-            figures[f"{name}_memory_ratio"] = peaks["peak_mb_4096"] / peaks["peak_mb_256"]
+            load = workload(name, Path(folder))
+            if "calib" in options.tools:
+                own = our_rows(load)
+                rows += own
+                figures |= _figures(name, own) | memory(name, Path(folder))
+            for tool, method in METHODS:
+                if tool in options.tools:
+                    for row in peer_rows(load, tool, method):
+                        rows.append(row)
+                        _say(row)
     print(table(rows))
     limits = {
         "ratio": RATIO_MAX,
@@ -427,7 +458,7 @@ def main() -> None:
         f"{name}_{figure}"
         for name in options.models
         for figure, limit in limits.items()
-        if figures[f"{name}_{figure}"] > limit
+        if options.check and figures[f"{name}_{figure}"] > limit
     ]
     for name in missed:
         print(f"target missed: {name} = {figures[name]:.4g}")
