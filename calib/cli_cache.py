@@ -78,6 +78,11 @@ def diff(
     one, two = load_cache(before), load_cache(after)
     rows = diff_caches(one, two)
     changed = [row for row in rows if row.change is not Change.SAME]
+    # First, so that they are there even if whoever reads the terminal stops early.
+    if csv is not None:
+        write_diff_csv(rows, csv)
+    if html is not None:
+        write_diff_html(rows, before.name, after.name, html)
     for name, cache in ((before, one), (after, two)):
         say(f"{name}: {_header(cache)}")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -93,10 +98,6 @@ def diff(
         output_console().print(table)
     more = f", {len(changed) - _SHOWN} of them not shown" if len(changed) > _SHOWN else ""
     say(f"{len(changed)} of {len(rows)} tensors differ{more}")
-    if csv is not None:
-        write_diff_csv(rows, csv)
-    if html is not None:
-        write_diff_html(rows, before.name, after.name, html)
     raise typer.Exit(1 if changed else 0)
 
 
