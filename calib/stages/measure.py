@@ -19,6 +19,7 @@ from calib.environment import environment_record
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
 from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
+from calib.observe import tapped_engine
 from calib.progress import Advance
 from calib.record import Precision
 from calib.results import LatencyRecord, TensorError
@@ -184,12 +185,9 @@ def _saturation(
     advance: Advance,
 ) -> dict[str, dict[str, float]]:
     taps = taps_from_tensors(calibration.graph, calibration.selection.activation_tensors)
-    path = folder / "observed.onnx"
-    sources = [tap.source for tap in taps if not tap.is_input]
-    save_model(tapped(calibration.graph, sources), path)
     pad_values = getattr(inputs.validation.data, "pad_values", {})
     shares: dict[str, dict[str, float]] = {name: {} for name in calibration.amax}
-    with bench.backend.engine(path) as engine:
+    with tapped_engine(bench.backend, calibration.graph, taps, folder) as engine:
         # One at a time: padding would count as the sample's own values.
         for batch in batches(samples, 1, pad_values=pad_values):
             values = {**batch.inputs, **engine.infer(batch.inputs)}
@@ -198,7 +196,6 @@ def _saturation(
                 clipped = sum(int(count[0]) for count, _ in counts)
                 shares[name][batch.ids[0]] = 100 * clipped / sum(total for _, total in counts)
             advance(1)
-    path.unlink()
     return shares
 
 
