@@ -1,0 +1,82 @@
+"""The records a run leaves behind: `result.json` is `RunResult`, and nothing else is.
+
+Stages write facts here; `gate` judges them and `report` draws them, so both work on a run that
+finished long ago. A field is None when there is no evidence for it, never when it is zero.
+"""
+
+from calib.record import Precision, Record
+from calib.results.calibration import (
+    ActivationRecord,
+    CalibrationRecord,
+    LeftAloneRecord,
+    WeightRecord,
+)
+from calib.results.candidates import (
+    CandidateRecord,
+    ClassScore,
+    FlipSummary,
+    LatencyRecord,
+    SampleVerdict,
+    TaskScore,
+    TensorError,
+)
+from calib.results.inputs import (
+    DataRecord,
+    DatasetRecord,
+    Environment,
+    ModelRecord,
+    TensorSpec,
+)
+from calib.results.judgement import (
+    CandidateVerdict,
+    RuleVerdict,
+    RunVerdict,
+)
+from calib.results.kinds import (
+    TaskKind,
+    Verdict,
+)
+from calib.results.remedies import (
+    FloatTrial,
+    GroupRecord,
+    RemediesRecord,
+    RemedyStep,
+)
+from calib.results.run import (
+    SCHEMA_VERSION,
+    RunResult,
+    StageRecord,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ActivationRecord",
+    "CalibrationRecord",
+    "CandidateRecord",
+    "CandidateVerdict",
+    "ClassScore",
+    "DataRecord",
+    "DatasetRecord",
+    "Environment",
+    "FlipSummary",
+    "FloatTrial",
+    "GroupRecord",
+    "LatencyRecord",
+    "LeftAloneRecord",
+    "ModelRecord",
+    "Precision",
+    "Record",
+    "RemediesRecord",
+    "RemedyStep",
+    "RuleVerdict",
+    "RunResult",
+    "RunVerdict",
+    "SampleVerdict",
+    "StageRecord",
+    "TaskKind",
+    "TaskScore",
+    "TensorError",
+    "TensorSpec",
+    "Verdict",
+    "WeightRecord",
+]

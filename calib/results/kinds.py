@@ -1,0 +1,19 @@
+"""What a verdict can be, and what a model's outputs can mean."""
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What a rule, a candidate or a run came to. No evidence is not a pass."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    NO_EVIDENCE = "NO_EVIDENCE"
+
+
+class TaskKind(StrEnum):
+    """What the model's outputs mean, hence how they are scored."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+    EMBEDDING = "embedding"
