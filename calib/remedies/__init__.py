@@ -1,0 +1,1 @@
+"""What makes INT8 accurate: pure-array algorithms, one a file."""
