@@ -5,13 +5,14 @@ to ±127 for weights. Activations have one scale a tensor, weights one an output
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
+from calib.graph.bias import add_to_bias
 from calib.graph.edit import add_constant
 from calib.graph.select import Selection, Site
 from calib.results import WeightRecord
@@ -32,6 +33,19 @@ class QuantizedWeight:
 
     values: NDArray[np.int8]
     scales: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What INT8 gets instead of the nearest codes and the float bias.
+
+    Attributes:
+        weights: by node.
+        bias: by node, what is added to its bias; float64 (outputs,).
+    """
+
+    weights: Mapping[str, QuantizedWeight] = field(default_factory=dict)
+    bias: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def scale_from_amax(amax: float) -> np.float32:
@@ -71,7 +85,12 @@ def _along(scales: Array, axis: int, rank: int) -> Array:
     return scales.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
-def insert_qdq(model: ir.Model, selection: Selection, amax: Mapping[str, float]) -> ir.Model:
+def insert_qdq(
+    model: ir.Model,
+    selection: Selection,
+    amax: Mapping[str, float],
+    corrections: Corrections | None = None,
+) -> ir.Model:
     """A copy of the model with its selected inputs quantized.
 
     Each tensor gets one pair, shared by all nodes that read it in INT8. Weights are stored in INT8
@@ -81,6 +100,7 @@ def insert_qdq(model: ir.Model, selection: Selection, amax: Mapping[str, float])
         model: the FP32 model that the selection was made on.
         selection: what to quantize.
         amax: clipping threshold by activation tensor; every selected one must be there.
+        corrections: for selected nodes; others are left out of account.
 
     Raises:
         KeyError: if a selected activation has no amax.
@@ -88,25 +108,31 @@ def insert_qdq(model: ir.Model, selection: Selection, amax: Mapping[str, float])
     """
     model = model.clone()
     nodes = {str(node.name): node for node in model.graph}
-    pairs: dict[tuple[str, int | None], ir.Value] = {}
+    given = corrections or Corrections()
+    pairs: dict[tuple[str, int | None, str], ir.Value] = {}
     for site in (*selection.activations, *selection.weights):
-        key = (site.tensor, site.axis)
+        own = given.weights.get(site.node) if site.axis is not None and site.index == 1 else None
+        key = (site.tensor, site.axis, site.node if own else "")
         if key not in pairs:
             value = nodes[site.node].inputs[site.index]
             if value is None:
                 raise AssertionError("a selected input exists")
             pairs[key] = (
-                _activation_pair(model, value, amax[site.tensor])
+                fake_quantized(model, value, amax[site.tensor])
                 if site.axis is None
-                else _weight_dequantized(model, value, site)
+                else _weight_dequantized(model, value, site, own)
             )
         nodes[site.node].replace_input_with(site.index, pairs[key])
+    corrected = selection.quantized_nodes & given.bias.keys()
+    for name in (name for name in nodes if name in corrected):
+        add_to_bias(model, nodes[name], given.bias[name])
     common.TopologicalSortPass()(model)
     common.RemoveUnusedNodesPass()(model)
     return model
 
 
-def _activation_pair(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
+def fake_quantized(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
+    """The output of a new QuantizeLinear/DequantizeLinear pair behind a float value."""
     name = str(value.name)
     scale = add_constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
     zero = add_constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
@@ -117,11 +143,13 @@ def _activation_pair(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
     return result
 
 
-def _weight_dequantized(model: ir.Model, value: ir.Value, site: Site) -> ir.Value:
+def _weight_dequantized(
+    model: ir.Model, value: ir.Value, site: Site, own: QuantizedWeight | None
+) -> ir.Value:
     if value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
-    name = f"{value.name}_axis{site.axis}"
-    weight = quantize_weight(value.const_value.numpy(), site.axis)
+    name = f"{site.node}_corrected" if own else f"{value.name}_axis{site.axis}"
+    weight = own or quantize_weight(value.const_value.numpy(), site.axis)
     inputs = [
         add_constant(model, f"{name}_int8", weight.values),
         add_constant(model, f"{name}_scale", weight.scales),

@@ -1,6 +1,6 @@
 """Which tensors become INT8, and a reason for each float tensor that does not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -35,6 +35,26 @@ class SelectionSpec(BaseModel):
     exclude: tuple[str, ...] = Field(
         default=(), description="Node names to leave in float; * and ? match any text."
     )
+    remedies: Literal["auto", "none"] = Field(
+        default="none",
+        description="`auto`: rewrite the FP32 model so that INT8 keeps its accuracy, and round its "
+        "weights together; each remedy only where it is seen to help, on calibration samples kept "
+        "aside. `quantization: auto` sets this and `mixed_precision`.",
+    )
+    mixed_precision: Literal["auto", "none"] = Field(
+        default="none",
+        description="`auto`, with remedies: leave in float what costs few multiply-accumulates and "
+        "makes much of the noise, and what `sqnr_db_min` still needs.",
+    )
+    sqnr_db_min: float = Field(
+        default=30.0, description="Mixed precision: the SQNR at the outputs to reach, in dB."
+    )
+    macs_int8_pct_min: float = Field(
+        default=80.0,
+        ge=0,
+        le=100,
+        description="Mixed precision: multiply-accumulates that stay in INT8 whatever the SQNR, %.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +88,15 @@ class Selection:
         return frozenset(site.node for site in (*self.activations, *self.weights))
 
 
-def select(model: ir.Model, spec: SelectionSpec) -> Selection:
+def select(
+    model: ir.Model, spec: SelectionSpec, floats: Mapping[str, str] | None = None
+) -> Selection:
     """Choose the INT8 inputs of every node.
+
+    Args:
+        model: the FP32 model.
+        spec: the config's rules.
+        floats: further nodes to leave in float, with the reason of each.
 
     Both inputs of Conv, ConvTranspose, MatMul and Gemm, and the skip input of a residual Add as the
     spec says. Never a bias, and never an output. A node is quantized whole or not at all.
@@ -78,7 +105,8 @@ def select(model: ir.Model, spec: SelectionSpec) -> Selection:
         ModelError: if an exclude pattern matches no node, or nothing is left to quantize.
     """
     _refuse_useless_patterns(model, spec)
-    kept = {node.name: _why_float(node, spec) for node in model.graph}
+    given = floats or {}
+    kept = {n.name: given.get(str(n.name)) or _why_float(n, spec) for n in model.graph}
     sites = [site for node in model.graph if kept[node.name] is None for site in _sites(node)]
     activations = tuple(site for site in sites if site.axis is None)
     weights = tuple(site for site in sites if site.axis is not None)
