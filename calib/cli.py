@@ -19,7 +19,7 @@ from calib.errors import ConfigError, InputError
 from calib.gate import evaluate, exit_code
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
-from calib.pipeline import run_calibration, run_experiment
+from calib.pipeline import run_calibration, run_experiment, run_sensitivity
 from calib.progress import Progress, Silent
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
@@ -31,6 +31,7 @@ from calib.terminal import (
     output_console,
     print_diagnosis,
     print_result,
+    print_sensitivity,
     print_verdict,
     say,
 )
@@ -39,7 +40,17 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
 )
 app.add_typer(cli_cache.app, name="cache")
-_COMMANDS = ("run", "calibrate", "merge", "cache", "gate", "check", "doctor", "schema")
+_COMMANDS = (
+    "run",
+    "calibrate",
+    "merge",
+    "cache",
+    "gate",
+    "check",
+    "doctor",
+    "schema",
+    "sensitivity",
+)
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 
@@ -84,6 +95,20 @@ def run(
         print_result(out, finished.result)
         out.print(f"\n{report}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(exit_code(finished.result.verdict.verdict))
+
+
+@app.command()
+def sensitivity(config: Path, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Where INT8 loses accuracy: each remedy, and each group of nodes alone in INT8.
+
+    Only calibration samples are used. A run of the same config takes over what was found.
+    """
+    with _interruptible():
+        found = run_sensitivity(load_experiment(config, overrides or ()), _progress())
+    if as_json:
+        say(found.model_dump_json())
+    else:
+        print_sensitivity(output_console(), found)
 
 
 @app.command("calibrate")

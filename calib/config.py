@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
@@ -137,6 +137,17 @@ class OutputSpec(Spec):
     store: Path = Field(default=Path("reports/.store"), description="The cache of finished stages.")
 
 
+def _spelled_out(value: Any) -> Any:
+    """`quantization: auto` in full."""
+    return {"remedies": "auto", "mixed_precision": "auto"} if value == "auto" else value
+
+
+QuantizationSpec = Annotated[
+    SelectionSpec,
+    BeforeValidator(_spelled_out, json_schema_input_type=Literal["auto"] | SelectionSpec),
+]
+
+
 class Experiment(Spec):
     """One question: may this model ship in INT8, judged on this data by these limits?"""
 
@@ -148,8 +159,9 @@ class Experiment(Spec):
     data: ExperimentDataSpec = Field(description="Calibration and validation samples.")
     task: TaskSpec = Field(description="What the outputs mean.")
     calibration: CalibrationSpec = Field(description="How INT8 ranges are found.")
-    quantization: SelectionSpec = Field(
-        default_factory=SelectionSpec, description="Which tensors become INT8."
+    quantization: QuantizationSpec = Field(
+        default_factory=SelectionSpec,
+        description="Which tensors become INT8; `auto`: with remedies and mixed precision.",
     )
     engines: EnginesSpec = Field(default_factory=EnginesSpec, description="What is built.")
     backend: BackendSpec = Field(

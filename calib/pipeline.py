@@ -15,6 +15,7 @@ from calib.report import SamplesCsv, write_report
 from calib.results import (
     CandidateRecord,
     Precision,
+    RemediesRecord,
     RunResult,
     RunVerdict,
     SampleVerdict,
@@ -28,7 +29,6 @@ from calib.stages.calibrate import (
     Candidate,
     build_candidates,
     calibrate,
-    prepared,
 )
 from calib.stages.engine_runs import BuiltEngine, with_layer_times
 from calib.stages.engines import build_engines
@@ -42,8 +42,10 @@ from calib.stages.measure import (
     saturation,
 )
 from calib.stages.observation import Shard, observed
+from calib.stages.pinned import pinned
+from calib.stages.prepare import prepared
 from calib.stages.workbench import Workbench, open_workbench
-from calib.store import digest_from_key, sha256_from_file
+from calib.store import digest_from_key, sha256_from_file, write_atomically
 
 _UNJUDGED = RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=())
 
@@ -92,6 +94,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
             model=inputs.model.record,
             data=inputs.record,
             calibration=calibration.record,
+            remedies=calibration.remedied.record if calibration.remedied else None,
             candidates=records,
             stages=tuple(bench.timings),
             notes=bench.notes,
@@ -121,10 +124,23 @@ def run_calibration(
         )
     bench = open_workbench(experiment, progress)
     inputs = read_inputs(bench)
-    graph, selection = prepared(bench, inputs)
-    content = observed(bench, inputs, graph, selection, shard).content
+    content = observed(bench, inputs, prepared(bench, inputs), shard).content
     save_statistics(target, content)
     return content
+
+
+def run_sensitivity(experiment: Experiment, progress: Progress) -> RemediesRecord:
+    """Where INT8's error comes from: remedies tried, and each group alone; no validation.
+
+    Raises:
+        InputError: if the model, the data or the config cannot be used.
+    """
+    spec = experiment.quantization.model_copy(update={"remedies": "auto"})
+    bench = open_workbench(experiment.model_copy(update={"quantization": spec}), progress)
+    found = prepared(bench, read_inputs(bench)).remedied
+    if found is None:
+        raise AssertionError("remedies were asked for")
+    return found.record
 
 
 def _measure(
@@ -230,3 +246,9 @@ def _keep_models(candidates: tuple[Candidate, ...], calibration: Calibration, fo
             for part in candidate.path.parent.glob(pattern):
                 place(part, folder / "models" / candidate.name / part.name)
     place(calibration.statistics_file, folder / "statistics.npz")
+    if calibration.remedied is not None:
+        write_atomically(folder / "quantization.yaml", pinned(calibration.remedied))
+        for part in calibration.remedied.path.parent.glob("rewritten.onnx*"):
+            place(
+                part, folder / "models" / "rewritten" / part.name.replace("rewritten", "model", 1)
+            )

@@ -121,6 +121,12 @@ def with_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[st
     return content
 
 
+def to_yaml(content: Mapping[str, Any], comment: str) -> str:
+    """Settings as YAML, in the order given, under a comment of one or more lines."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    return head + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100)
+
+
 def _with_value(node: Any, path: list[str], value: Any, whole: str) -> Any:
     """A copy of `node` with `value` at `path`; list items are addressed by number."""
     if not path:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from calib.doctor import Diagnosis
-from calib.results import CandidateRecord, RunResult, RunVerdict, Verdict
+from calib.results import CandidateRecord, RemediesRecord, RunResult, RunVerdict, Verdict
 
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
 
@@ -72,9 +73,47 @@ def print_result(console: Console, result: RunResult) -> None:
     for candidate in result.candidates:
         table.add_row(*_cells(result, candidate))
     console.print(table)
+    if result.remedies is not None:
+        console.print(remedies_line(result.remedies), markup=False, highlight=False, soft_wrap=True)
     for note in result.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
+
+
+def print_sensitivity(console: Console, remedies: RemediesRecord) -> None:
+    """The remedies in their order, then the groups, the noisiest first."""
+    steps = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("remedy", "SQNR dB", "kept", "what it does"):
+        steps.add_column(title, justify="right" if title == "SQNR dB" else "left")
+    for step in remedies.steps:
+        steps.add_row(step.name, f"{step.sqnr_db:.1f}", "yes" if step.kept else "no", step.what)
+    console.print(steps)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("group", overflow="fold")
+    for title in ("alone dB", "work %", "in float"):
+        table.add_column(title, justify="right")
+    for group in sorted(remedies.groups, key=lambda g: g.order_db):
+        alone = "exact" if group.alone_db is None else f"{group.alone_db:.1f}"
+        floats = "yes" if group.in_float else ""
+        table.add_row(escape(group.name), alone, f"{group.macs_pct:.2f}", floats)
+    console.print(table)
+    console.print()
+    console.print(remedies_line(remedies), markup=False, highlight=False, soft_wrap=True)
+
+
+def remedies_line(remedies: RemediesRecord) -> str:
+    """What remedies did, in a sentence."""
+    kept = [step for step in remedies.steps if step.kept]
+    path = ", ".join(f"{step.name} {step.sqnr_db:.1f}" for step in kept)
+    floats = [group for group in remedies.groups if group.in_float]
+    left = f"; {len(floats)} of {len(remedies.groups)} groups left in float" if floats else ""
+    reached = [trial.sqnr_db for trial in remedies.trials if trial.kept]
+    after = f" ({reached[-1]:.1f} dB)" if reached and floats else ""
+    return (
+        f"remedies, SQNR on {remedies.kept_aside} calibration samples kept aside: {path} dB"
+        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8"
+    )
 
 
 def print_verdict(console: Console, verdict: RunVerdict) -> None:

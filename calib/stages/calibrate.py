@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.calibrators import Convergence, TensorStatistics, clipped_pct
-from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
-from calib.graph.qdq import insert_qdq, scale_from_amax, weight_records
+from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax, weight_records
 from calib.graph.save import save_model
-from calib.graph.select import Selection, select
+from calib.graph.select import Selection
 from calib.graph.taps import taps_from_tensors
 from calib.progress import Advance
 from calib.results import ActivationRecord, CalibrationRecord, Precision
+from calib.stages.improve import Remedied
 from calib.stages.inputs import Inputs
 from calib.stages.observation import Observed, Shard, observed
+from calib.stages.prepare import prepared
 from calib.stages.thresholds import (
     Thresholds,
     find_growth,
@@ -33,22 +34,28 @@ class Calibration:
     """What the pass found, and the graph it holds for.
 
     Attributes:
-        graph: the FP32 graph that candidates are made from (BatchNormalization folded in).
-        selection: what becomes INT8.
+        plain: the FP32 graph with BatchNormalization folded in.
+        graph: what INT8 is made from: `plain`, or that rewritten by remedies.
+        selection: what of it becomes INT8.
+        corrections: of weights and biases, by remedies.
         amax: threshold by tensor, by calibrator name.
         others: the same for tensors that are not quantized.
         record: for the report.
         statistics_file: the saved histograms.
         digest: of everything the statistics depend on.
+        remedied: what remedies did, if they were asked for.
     """
 
+    plain: Graph
     graph: Graph
     selection: Selection
+    corrections: Corrections
     amax: dict[str, dict[str, float]]
     others: dict[str, dict[str, float]]
     record: CalibrationRecord
     statistics_file: Path
     digest: str
+    remedied: Remedied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +84,33 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
         DataError: if an activation is not finite.
         StoreError: if `calibration.statistics` cannot be used.
     """
-    graph, selection = prepared(bench, inputs)
-    seen = observed(bench, inputs, graph, selection, Shard())
+    ready = prepared(bench, inputs)
+    graph, selection = ready.graph, ready.selection
+    seen = observed(bench, inputs, ready, Shard())
     whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
     statistics = {name: whole[name] for name in selection.activation_tensors}
     rest = {name: found for name, found in whole.items() if name not in statistics}
     specs = bench.experiment.calibration.calibrators
     thresholds = {
-        spec.name: find_thresholds(bench, inputs, graph, selection, seen, spec, statistics)
-        for spec in specs
+        spec.name: find_thresholds(bench, inputs, ready, seen, spec, statistics) for spec in specs
     }
     others = {spec.name: other_thresholds(spec, rest) for spec in specs} if rest else {}
     growth = find_growth(bench, seen, thresholds)
     record = _record(bench, graph, selection, seen, whole, thresholds, growth)
     record = record.model_copy(update={"others": others})
     amax = {name: found.amax for name, found in thresholds.items()}
-    return Calibration(graph, selection, amax, others, record, seen.path, seen.digest)
-
-
-def prepared(bench: Workbench, inputs: Inputs) -> tuple[Graph, Selection]:
-    """The graph that candidates are made from, and what of it becomes INT8.
-
-    Raises:
-        ModelError: if nothing can be quantized.
-    """
-    graph = inputs.model.graph
-    if bench.experiment.engines.fold_batchnorm:
-        graph = fold_batchnorm(graph)
-    return graph, select(graph, bench.experiment.quantization)
+    return Calibration(
+        plain=ready.plain,
+        graph=graph,
+        selection=selection,
+        corrections=ready.corrections,
+        amax=amax,
+        others=others,
+        record=record,
+        statistics_file=seen.path,
+        digest=seen.digest,
+        remedied=ready.remedied,
+    )
 
 
 def _record(
@@ -140,7 +146,7 @@ def _record(
             enough={
                 c: growth[c, name].enough(tolerance) for c in thresholds if (c, name) in growth
             },
-            chosen={c: f.formula[name].name for c, f in thresholds.items() if f.errors},
+            chosen={c: f.chosen[name].name for c, f in thresholds.items() if name in f.chosen},
         )
         for name, nodes in consumers.items()
     )
@@ -207,7 +213,7 @@ def _fp16(bench: Workbench, calibration: Calibration) -> Candidate:
     key = {"calibration": calibration.digest, "precision": "fp16"}
 
     def make(folder: Path, _: Advance) -> None:
-        graph, warnings = to_fp16(calibration.graph)
+        graph, warnings = to_fp16(calibration.plain)
         save_model(graph, folder / "model.onnx")
         write_atomically(folder / "warnings.json", json.dumps(warnings))
 
@@ -235,7 +241,7 @@ def _int8(
     }
 
     def make(folder: Path, _: Advance) -> None:
-        graph = insert_qdq(calibration.graph, calibration.selection, amax)
+        graph = insert_qdq(calibration.graph, calibration.selection, amax, calibration.corrections)
         warnings: tuple[str, ...] = ()
         if rest is Precision.FP16:
             graph, warnings = to_fp16(graph)

@@ -1,6 +1,12 @@
-"""The trial behind `auto`: each candidate threshold, on batches that set none of them."""
+"""The trial behind `auto`.
+
+Each candidate threshold alone, at its consumers' outputs, on batches that set none of them; that
+choice and every candidate for all tensors at once are then held against FP32 at the model's output,
+and the best is taken: it is never below the best single calibrator there.
+"""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,30 +19,33 @@ from calib.calibrators import AutoSpec, TensorParts, TensorStatistics, amax_from
 from calib.calibrators.auto import least_error
 from calib.errors import ConfigError
 from calib.graph.load import Graph
+from calib.graph.qdq import insert_qdq
 from calib.graph.save import save_model
 from calib.graph.select import Selection
 from calib.graph.trial import TrialOutput, trial_model
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
 from calib.stages.observation import Observed
+from calib.stages.panel import open_panel
+from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 from data_loaders import Batch
 from data_loaders.types import Array
 
 TensorErrors = dict[str, dict[str, float]]
-_ERRORS = TypeAdapter(TensorErrors)
+_CHOSEN = TypeAdapter(dict[str, str])
 
 
-def trial_errors(
+def choose(
     bench: Workbench,
     inputs: Inputs,
-    graph: Graph,
-    selection: Selection,
+    ready: Prepared,
     seen: Observed,
     spec: AutoSpec,
-) -> TensorErrors:
-    """By tensor and candidate: Σ over consumers of error / energy of the consumer's output.
+    statistics: Mapping[str, TensorStatistics],
+) -> dict[str, str]:
+    """The name of the candidate to take, by tensor.
 
     Raises:
         ConfigError: if there are too few batches to hold one out.
@@ -44,11 +53,23 @@ def trial_errors(
     key = {"observed": seen.digest, "spec": spec.model_dump(mode="json")}
 
     def make(folder: Path, advance: Advance) -> None:
-        errors = _trial(bench, inputs, graph, selection, seen, spec, folder, advance)
-        write_atomically(folder / "errors.json", json.dumps(errors))
+        errors = _trial(bench, inputs, ready.graph, ready.selection, seen, spec, folder, advance)
+        mixture = choices(errors)
+        proposals = [mixture, *(dict.fromkeys(statistics, c.name) for c in spec.candidates)]
+        by_name = {candidate.name: candidate for candidate in spec.candidates}
+        panel = open_panel(bench, inputs)
+
+        def noise(proposal: Mapping[str, str]) -> float:
+            amax = {n: amax_from_statistics(by_name[proposal[n]], s) for n, s in statistics.items()}
+            fixed = {**amax, **ready.amax}
+            model = insert_qdq(ready.graph, ready.selection, fixed, ready.corrections)
+            found = panel.judge(model).noise
+            return found if math.isfinite(found) else math.inf
+
+        write_atomically(folder / "chosen.json", json.dumps(min(proposals, key=noise)))
 
     found = bench.artifact("trial", f"choose {spec.name}", key, make)
-    return _ERRORS.validate_json((found.path / "errors.json").read_bytes())
+    return _CHOSEN.validate_json((found.path / "chosen.json").read_bytes())
 
 
 def choices(errors: TensorErrors) -> dict[str, str]:

@@ -104,7 +104,8 @@ def _build(
     profile = engine_profile(bench, inputs)
     natively = candidate.precision is Precision.INT8 and builder.int8 != "explicit"
     from_fp32 = candidate.precision is Precision.FP32 or natively
-    graph = calibration.graph if from_fp32 else read_graph(candidate.path)
+    fp32 = calibration.graph if natively else calibration.plain
+    graph = fp32 if from_fp32 else read_graph(candidate.path)
     warnings = refuse_for_tensorrt(graph, candidate.name)
     key = {
         "candidate": candidate.digest,
@@ -120,7 +121,7 @@ def _build(
         if from_fp32:
             # The same graph, normalised: some exporters' axis names TensorRT takes amiss.
             model = folder / "model.onnx"
-            save_model(calibration.graph, model)
+            save_model(fp32, model)
         if natively:
             native = _native(builder, inputs, calibration, candidate, folder)
         precisions = _precisions(candidate)

@@ -24,6 +24,7 @@ from calib.graph.taps import Tap, float_tensors, groups_within, sized, taps_from
 from calib.observe import LengthAxes, Observation, length_axes, observe, tapped_engine
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
+from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch, stack
@@ -66,16 +67,15 @@ class Observed:
     facts: PassFacts
 
 
-def observed(
-    bench: Workbench, inputs: Inputs, graph: Graph, selection: Selection, shard: Shard
-) -> Observed:
+def observed(bench: Workbench, inputs: Inputs, ready: Prepared, shard: Shard) -> Observed:
     """The statistics of the selected activations: observed, from the store, or from a file.
 
     Raises:
         StoreError: if `calibration.statistics` is unusable, stale, or lacks a shard.
         DataError: if an activation is not finite.
     """
-    key = made_from(bench, inputs, graph, selection)
+    graph, selection = ready.graph, ready.selection
+    key = made_from(bench, inputs, ready)
     given = bench.experiment.calibration.statistics
     if given is not None:
         return _given(given, key)
@@ -105,20 +105,20 @@ def observed_tensors(bench: Workbench, graph: Graph, selection: Selection) -> tu
     return selection.activation_tensors
 
 
-def made_from(
-    bench: Workbench, inputs: Inputs, graph: Graph, selection: Selection
-) -> dict[str, Any]:
+def made_from(bench: Workbench, inputs: Inputs, ready: Prepared) -> dict[str, Any]:
     """What the statistics depend on: the header of the file that holds them."""
     settings = bench.experiment.calibration
     key: dict[str, Any] = {
         "model": inputs.model.record.sha256,
         "data": inputs.calibration.scan.sha256,
         "batch_size": inputs.calibration.batch_size,
-        "tensors": list(observed_tensors(bench, graph, selection)),
+        "tensors": list(observed_tensors(bench, ready.graph, ready.selection)),
         "ignore_padding": settings.ignore_padding,
         "fold_batchnorm": bench.experiment.engines.fold_batchnorm,
         "samples": settings.samples,
     }
+    if ready.remedied is not None:
+        key["remedies"] = ready.remedied.digest
     if settings.samples == "auto":
         names = [spec.name for spec in settings.calibrators]
         key |= {"tolerance_pct": settings.tolerance_pct, "calibrators": names}

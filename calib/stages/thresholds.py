@@ -20,12 +20,11 @@ from calib.calibrators import (
 )
 from calib.calibrators.cache import load_amax
 from calib.errors import ConfigError
-from calib.graph.load import Graph
-from calib.graph.select import Selection
 from calib.progress import Advance
-from calib.stages.choose import TensorErrors, choices, trial_errors
+from calib.stages.choose import choose
 from calib.stages.inputs import Inputs
 from calib.stages.observation import Observed
+from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 
@@ -34,23 +33,28 @@ _GROWTH = TypeAdapter(list[Convergence])
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """One calibrator's thresholds by tensor, and by which formula each was found, if by one."""
+    """One calibrator's thresholds by tensor.
+
+    Attributes:
+        amax: the thresholds.
+        formula: by which each was found, if by one.
+        chosen: the same where the calibrator is one that chooses, else empty.
+    """
 
     amax: dict[str, float]
     formula: dict[str, Calibrator]
-    errors: TensorErrors
+    chosen: dict[str, Calibrator]
 
 
 def find_thresholds(
     bench: Workbench,
     inputs: Inputs,
-    graph: Graph,
-    selection: Selection,
+    ready: Prepared,
     seen: Observed,
     spec: CalibratorSpec,
     statistics: dict[str, TensorStatistics],
 ) -> Thresholds:
-    """One calibrator's thresholds.
+    """One calibrator's thresholds; those that belong to a shift stay as they are.
 
     Raises:
         ConfigError: if auto has no batch to hold out, or a cache lacks a tensor.
@@ -58,17 +62,16 @@ def find_thresholds(
     """
     if isinstance(spec, CacheSpec):
         return _given_thresholds(spec, statistics)
-    errors: TensorErrors = {}
+    chosen: dict[str, Calibrator] = {}
     if isinstance(spec, AutoSpec):
-        errors = trial_errors(bench, inputs, graph, selection, seen, spec)
         by_name = {candidate.name: candidate for candidate in spec.candidates}
-        formula: dict[str, Calibrator] = {
-            tensor: by_name[name] for tensor, name in choices(errors).items()
-        }
+        names = choose(bench, inputs, ready, seen, spec, statistics)
+        formula: dict[str, Calibrator] = {tensor: by_name[name] for tensor, name in names.items()}
+        chosen = formula
     else:
         formula = dict.fromkeys(statistics, spec)
     amax = {name: amax_from_statistics(formula[name], s) for name, s in statistics.items()}
-    return Thresholds(amax, formula, errors)
+    return Thresholds({**amax, **ready.amax}, formula, chosen)
 
 
 def _given_thresholds(spec: CacheSpec, statistics: dict[str, TensorStatistics]) -> Thresholds:

@@ -1,0 +1,231 @@
+"""From a choice of remedies to an INT8 model: the FP32 graph rewritten, weights rounded."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.graph.bias import takes_bias
+from calib.graph.channel_affine import ChannelAffine, apply_affines
+from calib.graph.linear import Linear
+from calib.graph.load import Graph
+from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq
+from calib.graph.select import Selection, SelectionSpec, select
+from calib.remedies.bias_correction import bias_shift
+from calib.remedies.coordinate_descent import descended_codes
+from calib.remedies.equalization import Equalized, Reader, quantized_rows, scaled_weight
+from calib.remedies.gptq import gptq_codes
+from calib.remedies.rounding import largest_scales, nearest_codes
+from calib.stages.fit import Fitted
+
+Rounding = Literal["nearest", "gptq"]
+_SWEEPS = 2
+"""Of coordinate descent over GPTQ's codes: the first ones give nearly all."""
+SIDE = "the few channels of an activation that go past its quantizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The FP32 model, and what was seen of it.
+
+    Attributes:
+        graph: with BatchNormalization folded in.
+        spec: which tensors may become INT8.
+        selection: of this graph.
+        linears: the selected nodes that remedies can treat.
+        fitted: what remedies are fitted on.
+        threads: how many nodes are treated at once.
+    """
+
+    graph: Graph
+    spec: SelectionSpec
+    selection: Selection
+    linears: Mapping[str, Linear]
+    fitted: Fitted
+    threads: int = 1
+
+    def readers(self, tensor: str) -> dict[str, Reader]:
+        """What the linear nodes that read a tensor are, by name."""
+        return {
+            linear.node: reader_from(self, linear)
+            for linear in self.linears.values()
+            if linear.tensor == tensor
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done.
+
+    Attributes:
+        equalized: by activation that linear nodes read.
+        floats: nodes left in float, and why.
+        rounding: of the weights.
+        correct_bias: whether the mean error is taken off each output channel.
+    """
+
+    equalized: Mapping[str, Equalized]
+    floats: Mapping[str, str] = field(default_factory=dict)
+    rounding: Rounding = "nearest"
+    correct_bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan carried out.
+
+    Attributes:
+        graph: the FP32 model rewritten; equal to the source's within float rounding.
+        selection: of that graph.
+        amax: threshold by activation; those of `aligned` belong to a shift.
+        aligned: activations whose threshold must stay.
+        corrections: of weights and biases.
+    """
+
+    graph: Graph
+    selection: Selection
+    amax: dict[str, float]
+    aligned: frozenset[str]
+    corrections: Corrections
+
+    def int8(self) -> Graph:
+        """The INT8 model."""
+        return insert_qdq(self.graph, self.selection, self.amax, self.corrections)
+
+
+def reader_from(source: Source, linear: Linear) -> Reader:
+    """The node's weight and what it reads."""
+    weight = linear.matrices(weight_of(source.graph, linear))
+    rows = source.fitted.samples[linear.tensor].rows[source.fitted.windows[linear.node]]
+    return Reader(weight, rows, linear.taps)
+
+
+def weight_of(graph: Graph, linear: Linear) -> NDArray[np.float32]:
+    """The weight's values."""
+    constant = graph.graph.initializers[linear.weight].const_value
+    if constant is None:
+        raise AssertionError("a linear node has a constant weight")
+    return constant.numpy()
+
+
+def biased(graph: Graph) -> frozenset[str]:
+    """Nodes whose bias can be added to."""
+    return frozenset(str(node.name) for node in graph.graph if takes_bias(node))
+
+
+def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built:
+    """Carry out a plan.
+
+    Args:
+        source: what it is for.
+        plan: what to do.
+        known: the corrections of the same plan with fewer nodes in float, not to find them again.
+    """
+    treated = [linear for node, linear in source.linears.items() if node not in plan.floats]
+    changed = {t: c for t, c in plan.equalized.items() if c.exponent is not None}
+    affines = {t: ChannelAffine(c.gain, c.offset, c.side) for t, c in changed.items()}
+    graph, renamed = apply_affines(source.graph, treated, affines)
+    beside = ("side", "with_side")
+    side = {f"{linear.node}_{name}": SIDE for linear in treated for name in beside}
+    selection = select(graph, source.spec, {**side, **plan.floats})
+    amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}
+    amax.update({renamed[t]: c.amax for t, c in changed.items() if t in renamed})
+    aligned = {renamed[t] for t, c in changed.items() if t in renamed and c.offset is not None}
+    corrections = _without(known, plan.floats) if known else _corrections(source, plan, treated)
+    return Built(graph, selection, amax, frozenset(aligned), corrections)
+
+
+def _without(corrections: Corrections, floats: Mapping[str, str]) -> Corrections:
+    return Corrections(
+        {node: value for node, value in corrections.weights.items() if node not in floats},
+        {node: value for node, value in corrections.bias.items() if node not in floats},
+    )
+
+
+def _largest(source: Source, tensor: str) -> float:
+    sample = source.fitted.samples[tensor]
+    return float(max(abs(sample.low).max(), abs(sample.high).max())) or 1.0
+
+
+def _corrections(source: Source, plan: Plan, treated: list[Linear]) -> Corrections:
+    addable = biased(source.graph)
+    chosen = [linear for linear in treated if linear.tensor in plan.equalized]
+    with ThreadPoolExecutor(source.threads) as pool:
+        found = list(pool.map(lambda linear: _corrected(source, plan, linear, addable), chosen))
+    pairs = list(zip(chosen, found, strict=True))
+    return Corrections(
+        {linear.node: weight for linear, (weight, _) in pairs if weight is not None},
+        {linear.node: delta for linear, (_, delta) in pairs if delta is not None},
+    )
+
+
+def _corrected(
+    source: Source, plan: Plan, linear: Linear, addable: frozenset[str]
+) -> tuple[QuantizedWeight | None, NDArray[np.float64] | None]:
+    """A node's codes, if not the nearest, and what its bias needs, if anything."""
+    choice = plan.equalized[linear.tensor]
+    reader = reader_from(source, linear)
+    codes, scales = rounded(reader, choice, plan.rounding)
+    weight = None
+    if plan.rounding != "nearest":
+        flat = codes.reshape(linear.outputs, -1)
+        weight = QuantizedWeight(linear.from_matrices(flat), scales)
+    if linear.node not in addable or not (plan.correct_bias or choice.offset is not None):
+        return weight, None
+    return weight, _bias(reader, choice, codes, scales, measured=plan.correct_bias)
+
+
+def rounded(
+    reader: Reader, choice: Equalized, rounding: Rounding
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """The codes (groups, outputs a group, columns a group) and the scales (outputs,).
+
+    The Gram matrix is that of the quantized inputs about their mean, which a bias takes care of.
+    """
+    weight = scaled_weight(reader, choice)
+    scales = largest_scales(weight.reshape(-1, weight.shape[2])).reshape(weight.shape[:2])
+    _, inputs = quantized_rows(reader, choice)
+    codes = np.empty(weight.shape, dtype=np.int8)
+    for group, matrix in enumerate(weight):
+        nearest = nearest_codes(matrix, scales[group])
+        codes[group] = nearest
+        if rounding == "gptq":
+            gram = _covariance(inputs[group])
+            if gram.any():
+                first = gptq_codes(matrix, scales[group], gram)
+                codes[group] = descended_codes(matrix, scales[group], gram, first, sweeps=_SWEEPS)
+    return codes, scales.ravel()
+
+
+def _covariance(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    centred = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(centred.T @ centred, dtype=np.float64) / len(rows)
+
+
+def _bias(
+    reader: Reader,
+    choice: Equalized,
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    *,
+    measured: bool,
+) -> NDArray[np.float64]:
+    """What is added to the bias, float64 (outputs,).
+
+    Not measured: only what rounding the weights does to the shift.
+    """
+    weight = scaled_weight(reader, choice)
+    steps = scales.astype(np.float64).reshape(*codes.shape[:2], 1)
+    values = codes * steps
+    if measured:
+        moved, inputs = quantized_rows(reader, choice)
+        means = [rows.mean(axis=1, dtype=np.float64) for rows in (moved, inputs)]
+    else:
+        offset = np.zeros(len(choice.gain)) if choice.offset is None else choice.offset
+        column = reader.by_column(offset).astype(np.float64)[:, 0]
+        means = [column, column]
+    groups = zip(weight, values, *means, strict=True)
+    return np.concatenate([bias_shift(w, v, x, q) for w, v, x, q in groups])

@@ -1,0 +1,143 @@
+"""What remedies are fitted on: channel extremes and rows of the FP32 model, in one pass."""
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from calib.calibrators import SAFE_AMAX
+from calib.graph.linear import Linear
+from calib.graph.load import Graph
+from calib.graph.save import save_model
+from calib.graph.taps import sized, tapped
+from calib.progress import Advance
+from calib.remedies.channels import ChannelAccumulator, ChannelSample, Window
+from calib.stages.inputs import Inputs
+from calib.stages.panel import fitting_batches
+from calib.stages.workbench import Workbench
+from data_loaders import Batch
+from data_loaders.types import Array
+
+_ROW_BYTES = 1 << 28
+"""Memory for rows, of all activations together."""
+_ROWS_MIN, _ROWS_MAX = 1024, 4096
+_ROWS_A_COLUMN = 4
+_TAP_BYTES = 1 << 28
+"""Memory for the activations of one batch."""
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the pass found.
+
+    Attributes:
+        samples: by activation that a linear node reads.
+        amax: the largest |x| of every other quantized activation.
+        windows: by node.
+    """
+
+    samples: dict[str, ChannelSample]
+    amax: dict[str, float]
+    windows: dict[str, Window]
+
+
+def window_from_linear(linear: Linear) -> Window:
+    """How the node sees its input; padding that depends on the input's size is left out."""
+    return Window(linear.groups, linear.kernel, linear.strides, linear.dilations, linear.pads or ())
+
+
+def fit(
+    bench: Workbench,
+    inputs: Inputs,
+    graph: Graph,
+    linears: Mapping[str, Linear],
+    others: Iterable[str],
+    advance: Advance,
+) -> Fitted:
+    """Run FP32 over the samples that are not kept aside.
+
+    Args:
+        bench: the backend.
+        inputs: the calibration samples.
+        graph: the FP32 model.
+        linears: the nodes to fit for.
+        others: further activations, whose largest |x| is wanted.
+        advance: told the samples done.
+    """
+    windows = {node: window_from_linear(linear) for node, linear in linears.items()}
+    by_tensor: dict[str, list[Window]] = {}
+    columns: dict[tuple[str, Window], tuple[int, int]] = {}
+    for node, linear in linears.items():
+        by_tensor.setdefault(linear.tensor, []).append(windows[node])
+        width = linear.channels * linear.taps
+        columns[linear.tensor, windows[node]] = width, width // linear.groups
+    names = list(dict.fromkeys([*by_tensor, *others]))
+    amax = dict.fromkeys((name for name in others if name not in by_tensor), 0.0)
+    rows = _rows_each(columns, inputs.calibration.scan.samples)
+    counters = {
+        name: ChannelAccumulator({window: rows[name, window] for window in seen})
+        for name, seen in by_tensor.items()
+    }
+
+    def add(name: str, batch: Batch, outputs: Mapping[str, Array]) -> None:
+        array = batch.inputs[name] if name in batch.inputs else outputs[name]
+        if name in counters:
+            counters[name].add(batch.ids, array, batch.real)
+        else:
+            amax[name] = max(amax[name], float(np.abs(array).max(initial=0.0)))
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(bench.backend.threads) as pool:
+        path = Path(folder, "fitted.onnx")
+        size = _batch_size(bench, inputs, graph, names, path)
+        save_model(tapped(graph, [n for n in names if not _is_input(graph, n)]), path)
+        with bench.backend.engine(path, spinning=False) as engine:
+            for batch in fitting_batches(inputs, size):
+                outputs = engine.infer(batch.inputs)
+                list(pool.map(lambda name: add(name, batch, outputs), names))  # noqa: B023 - used at once
+                advance(len(batch))
+    found = {name: counter.freeze() for name, counter in counters.items()}
+    return Fitted(
+        {name: sample for name, sample in found.items() if sample is not None},
+        {name: value or SAFE_AMAX for name, value in amax.items()},
+        windows,
+    )
+
+
+def _rows_each(
+    columns: Mapping[tuple[str, Window], tuple[int, int]], samples: int
+) -> dict[tuple[str, Window], int]:
+    """Rows of a sample to keep: more where a group has more columns, all within the memory.
+
+    Args:
+        columns: by activation and window, its columns and those of one group.
+        samples: that share the rows.
+    """
+    wanted = {
+        key: min(max(_ROWS_A_COLUMN * group, _ROWS_MIN), _ROWS_MAX)
+        for key, (_, group) in columns.items()
+    }
+    need = sum(wanted[key] * width * _FLOAT_BYTES for key, (width, _) in columns.items())
+    share = min(1.0, _ROW_BYTES / max(need, 1))
+    return {key: math.ceil(rows * share / max(samples, 1)) for key, rows in wanted.items()}
+
+
+def _is_input(graph: Graph, name: str) -> bool:
+    return any(value.name == name for value in graph.graph.inputs)
+
+
+def _batch_size(
+    bench: Workbench, inputs: Inputs, graph: Graph, names: list[str], path: Path
+) -> int:
+    """The samples whose observed activations fit the memory, at most the config's."""
+    inner = [name for name in names if not _is_input(graph, name)]
+    first = next(fitting_batches(inputs, 1))
+    save_model(sized(graph, inner), path)
+    with bench.backend.engine(path, spinning=False) as engine:
+        shapes = engine.infer(first.inputs).values()
+        need = sum(math.prod(shape.tolist()) for shape in shapes) * _FLOAT_BYTES
+    return max(1, min(inputs.calibration.batch_size, _TAP_BYTES // max(int(need), 1)))
