@@ -7,6 +7,7 @@ FP32. Finished rows are kept, so that a run that was broken off goes on where it
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -244,6 +245,8 @@ def measured(case: ModelCase, kept: Rows, options: argparse.Namespace) -> list[R
 def main() -> None:
     """Measure, print, and judge."""
     options = arguments()
+    # A run that is told to end takes the tool's process with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     kept, figures, problems = Rows(options.out), {}, []
     for name in options.models:
         case = MODELS[name]

@@ -28,11 +28,13 @@ class Goal:
         noise: what is asked for, Σ error² / Σ reference².
         free: share of the MACs that may stay in float wherever it pays, 0 to 1.
         most: share that may, to reach the goal.
+        spent: share of the MACs that is in float already, by no choice of groups.
     """
 
     noise: float
     free: float = 0.05
     most: float = 0.2
+    spent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,10 @@ def leave_in_float(
         goal: when to stop.
         tries: measurements at most; the best so far is returned then.
     """
-    total = max(sum(macs.values()), 1)
+    total = max(sum(macs.values()), 1) / (1 - goal.spent)
     order = sorted(macs, key=lambda g: -alone[g] / max(macs[g] / total, _CHEAP))
     floats: frozenset[str] = frozenset()
-    share, noise = 0.0, measure(floats)
+    share, noise = goal.spent, measure(floats)
     trials: list[Trial] = []
     for group in order:
         after = share + macs[group] / total
@@ -100,9 +102,9 @@ def _given_back(
     macs: Mapping[str, int], floats: frozenset[str], noise: float, measure: Measure, goal: Goal
 ) -> tuple[frozenset[str], float]:
     """Groups that the goal can do without go back to INT8, the largest first."""
-    total = max(sum(macs.values()), 1)
+    total = max(sum(macs.values()), 1) / (1 - goal.spent)
     for group in sorted(floats, key=lambda g: -macs[g]):
-        spent = sum(macs[g] for g in floats) / total
+        spent = goal.spent + sum(macs[g] for g in floats) / total
         if noise > goal.noise or spent <= goal.free:
             break
         found = measure(floats - {group})

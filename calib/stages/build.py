@@ -24,7 +24,7 @@ from calib.stages.fit import Fitted
 Rounding = Literal["nearest", "gptq"]
 _SWEEPS = 2
 """Of coordinate descent over GPTQ's codes: the first ones give nearly all."""
-SIDE = "the few channels of an activation that go past its quantizer"
+_SIDE = "the few channels of an activation that go past its quantizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Built:
         amax: threshold by activation; those of `aligned` belong to a shift.
         aligned: activations whose threshold must stay.
         corrections: of weights and biases.
+        floats: nodes that `selection` leaves in float beyond the config's rules, and why.
     """
 
     graph: Graph
@@ -90,6 +91,7 @@ class Built:
     amax: dict[str, float]
     aligned: frozenset[str]
     corrections: Corrections
+    floats: Mapping[str, str]
 
     def int8(self) -> Graph:
         """The INT8 model."""
@@ -128,14 +130,15 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
     changed = {t: c for t, c in plan.equalized.items() if c.exponent is not None}
     affines = {t: ChannelAffine(c.gain, c.offset, c.side) for t, c in changed.items()}
     graph, renamed = apply_affines(source.graph, treated, affines)
-    beside = ("side", "with_side")
-    side = {f"{linear.node}_{name}": SIDE for linear in treated for name in beside}
-    selection = select(graph, source.spec, {**side, **plan.floats})
+    beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
+    present = {str(node.name) for node in graph.graph}
+    floats = {**{name: _SIDE for name in beside if name in present}, **plan.floats}
+    selection = select(graph, source.spec, floats)
     amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}
     amax.update({renamed[t]: c.amax for t, c in changed.items() if t in renamed})
     aligned = {renamed[t] for t, c in changed.items() if t in renamed and c.offset is not None}
     corrections = _without(known, plan.floats) if known else _corrections(source, plan, treated)
-    return Built(graph, selection, amax, frozenset(aligned), corrections)
+    return Built(graph, selection, amax, frozenset(aligned), corrections, floats)
 
 
 def _without(corrections: Corrections, floats: Mapping[str, str]) -> Corrections:

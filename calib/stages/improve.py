@@ -22,7 +22,7 @@ from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.progress import Advance
 from calib.results import FloatTrial, GroupRecord, RemediesRecord, RemedyStep
 from calib.search.mixed_precision import Found, Goal, leave_in_float
-from calib.stages.build import SIDE, Built, Plan, Source, build
+from calib.stages.build import Built, Plan, Source, build
 from calib.stages.fit import fit
 from calib.stages.inputs import Inputs
 from calib.stages.ladder import Step, climb, kept
@@ -125,7 +125,7 @@ def _improve(
         built = build(source, Plan({}))
         warning = f"the rewritten model was only {equality:.0f} dB from the original: not used"
         record = record.model_copy(update={"warnings": (warning,)})
-    _write(built, record, mixed.plan.floats, folder)
+    _write(built, record, folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,10 @@ def _mixed(source: Source, panel: Panel, last: Step, folder: Path) -> _Mixed:
         alone = {g.name: measure(names - {g.name}, _ALONE_SAMPLES) for g in groups}
         found = Found(frozenset(), 0.0, ())
         if spec.mixed_precision == "auto":
-            goal = Goal(10 ** (-spec.sqnr_db_min / 10), most=1 - spec.macs_int8_pct_min / 100)
+            most = 1 - spec.macs_int8_pct_min / 100
+            known = sum(group.macs for group in groups)
+            spent = 1 - known / total if known else 0.0
+            goal = Goal(10 ** (-spec.sqnr_db_min / 10), most=most, spent=spent)
             weights = {group.name: group.macs for group in groups}
             found = leave_in_float(
                 weights, alone, lambda floats: measure(floats, _TRIED_SAMPLES), goal, _TRIES_MAX
@@ -221,7 +224,7 @@ def _step_record(step: Step) -> RemedyStep:
     )
 
 
-def _write(built: Built, record: RemediesRecord, floats: Mapping[str, str], folder: Path) -> None:
+def _write(built: Built, record: RemediesRecord, folder: Path) -> None:
     save_model(built.graph, folder / "rewritten.onnx")
     arrays: dict[str, Array] = {}
     for node, weight in built.corrections.weights.items():
@@ -232,15 +235,10 @@ def _write(built: Built, record: RemediesRecord, floats: Mapping[str, str], fold
     np.savez(folder / "corrections.npz", allow_pickle=False, **arrays)
     content = {
         "amax": {name: built.amax[name] for name in sorted(built.aligned)},
-        "floats": {**_side(built), **floats},
+        "floats": dict(built.floats),
     }
     write_atomically(folder / "plan.json", json.dumps(content))
     write_atomically(folder / "record.json", record.model_dump_json())
-
-
-def _side(built: Built) -> dict[str, str]:
-    reasons = {record.node: record.reason for record in built.selection.left_alone}
-    return {node: why for node, why in reasons.items() if why == SIDE}
 
 
 def _read(bench: Workbench, folder: Path, digest: str) -> Remedied:

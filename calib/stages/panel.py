@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.backends.base import Engine
+from calib.errors import ConfigError
 from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.stages.inputs import Inputs
@@ -132,7 +133,11 @@ class Panel:
 
 
 def open_panel(bench: Workbench, inputs: Inputs) -> Panel:
-    """Keep samples aside and run FP32 on them."""
+    """Keep samples aside and run FP32 on them.
+
+    Raises:
+        ConfigError: if that leaves none to fit on, or none to judge by.
+    """
     kept: list[Batch] = []
     reference: list[Mapping[str, Array]] = []
     room = float(_OUTPUT_BYTES_MAX)
@@ -152,6 +157,13 @@ def open_panel(bench: Workbench, inputs: Inputs) -> Panel:
             count += len(batch)
             if count >= _SAMPLES_MAX:
                 break
+    if count in (0, inputs.calibration.scan.samples):
+        raise ConfigError(
+            "data.calibration",
+            "holds too few samples: a part is kept aside to judge what is fitted on the others",
+            got=f"{count} of {inputs.calibration.scan.samples} kept aside",
+            fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
+        )
     ids = frozenset(sample for batch in kept for sample in batch.ids)
     return Panel(bench, tuple(kept), tuple(reference), inputs.task_output.name, 0, ids)
 

@@ -1,6 +1,7 @@
 """`quantization: auto` as a user has it: what it gives, what it keeps, what it does not touch."""
 
 import json
+import sys
 from pathlib import Path
 
 import models
@@ -8,8 +9,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import yaml
+from onnx import TensorProto, helper
 
+from calib.cli import main
 from calib.config import load_experiment
+from calib.errors import ConfigError
 from calib.pipeline import run_experiment
 from calib.progress import Silent
 
@@ -138,3 +143,99 @@ def test_the_statistics_file_is_refused_for_other_remedies(outliers):
     finished = run(*AUTO)
     header = json.loads(str(np.load(finished.directory / "statistics.npz")["header"]))
     assert header["made_from"]["remedies"]
+
+
+def test_the_pinned_settings_give_the_same_choice_again(outliers):
+    finished = run(*AUTO)
+    pinned = load_experiment(
+        Path("config.yaml"),
+        [f"quantization={json.dumps(pinned_settings(finished.directory))}", *QUICK],
+    ).quantization
+    assert pinned.mixed_precision == "none"
+    assert pinned.remedies == "auto"
+
+
+def pinned_settings(directory):
+    return yaml.safe_load((directory / "quantization.yaml").read_text())["quantization"]
+
+
+def test_pinned_settings_name_every_node_left_in_float(outliers):
+    goal = "sqnr_db_min: 200, macs_int8_pct_min: 50"
+    asked = f"quantization={{remedies: auto, mixed_precision: auto, {goal}}}"
+    finished = run(asked, *PLAIN)
+    floats = [n for g in finished.result.remedies.groups if g.in_float for n in g.nodes]
+    assert floats
+    assert pinned_settings(finished.directory)["exclude"] == floats
+    reasons = {r.node: r.reason for r in finished.result.calibration.left_alone}
+    assert not {a for a in finished.result.calibration.activations if set(a.consumers) & {*floats}}
+    assert reasons
+
+
+def test_sensitivity_shows_remedies_and_groups_without_a_run(outliers, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["calib", "sensitivity", "config.yaml"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    shown = capsys.readouterr().out
+    for text in ("equalize", "fc1", "fc2", "alone dB"):
+        assert text in shown
+    assert not list(Path("reports").glob("small/*"))
+
+
+def test_too_few_samples_to_fit_and_to_judge_are_refused(outliers):
+    content = dict(np.load("calibration.npz"))
+    np.savez("calibration.npz", **{name: array[:1] for name, array in content.items()})
+    with pytest.raises(ConfigError, match="kept aside"):
+        run(*AUTO, "data.calibration_samples_min=1")
+
+
+def test_tensorrt_builds_every_quantized_node_in_int8_as_before(outliers):
+    pytest.importorskip("tensorrt_rtx")
+    rtx = ("backend={kind: tensorrt_rtx}", "engines.fp16=false")
+    plain, remedied = (run(*how, *rtx).result.candidate("int8-minmax") for how in (PLAIN, AUTO))
+    for candidate in (plain, remedied):
+        assert candidate.engines[0].demoted == ()
+        assert candidate.engines[0].int8_macs_pct == pytest.approx(100)
+
+
+def in_int8(model):
+    made = {output: node.op_type for node in model.graph.node for output in node.output}
+    return sorted(
+        node.name
+        for node in model.graph.node
+        if node.op_type in ("MatMul", "Gemm", "Conv")
+        and all(made.get(name) == "DequantizeLinear" for name in node.input[:2])
+    )
+
+
+def asked_for(remedies):
+    return sorted(n for group in remedies.groups if not group.in_float for n in group.nodes)
+
+
+def test_everything_is_in_int8_that_the_record_says_is(outliers):
+    finished = run(*AUTO)
+    model = onnx.load(finished.directory / "models/int8-minmax/model.onnx")
+    assert in_int8(model) == asked_for(finished.result.remedies) == ["fc1", "fc2"]
+
+
+def test_a_side_path_leaves_its_node_in_int8(workspace):
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(320, 48)).astype(np.float32)
+    weight[::40] *= 60
+    constants = {"w": weight, "v": rng.normal(size=(48, 16)).astype(np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="wide"),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("MatMul", ["r", "v"], ["logits"], name="last"),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["batch", 320])]
+    onnx.save(models.build(nodes, inputs, [("logits", ["batch", 16])], constants), "model.onnx")
+    for seed, name in enumerate(("calibration", "validation")):
+        x = np.random.default_rng(seed).normal(size=(300, 320)).astype(np.float32)
+        np.savez(f"{name}.npz", x=x, label=np.zeros(300, dtype=np.int64))
+    finished = run("quantization={remedies: auto}", *PLAIN)
+    steps = {step.name: step.kept for step in finished.result.remedies.steps}
+    assert steps["channels aside"]
+    model = onnx.load(finished.directory / "models/int8-minmax/model.onnx")
+    assert in_int8(model) == asked_for(finished.result.remedies) == ["last", "wide"]
+    assert sqnr(finished.result) > sqnr(run(*PLAIN).result) + 2
