@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.remedies.rounding import Floats, clipped_codes, in_steps, refuse_bad_layer
+from calib.remedies.rounding import Floats, clipped_codes, in_steps, nearest_codes, refuse_bad_layer
 
 _ATTEMPTS = 4
 
@@ -23,7 +23,8 @@ def gptq_codes(
     at w_k + Σ_{j<k} (w_j - q_j) R_jk / R_kk; J. Chee et al., "QuIP" (arXiv 2307.13304), show the
     two to be one.
 
-    An input that was always 0 gets code 0 in every output: nothing is known of it.
+    An input that was always 0 gets the nearest codes: the paper gives it 0, but what is silent in
+    calibration may speak in production.
 
     Args:
         weight: float (N, K).
@@ -43,7 +44,7 @@ def gptq_codes(
     diagonal = gram.diagonal()
     order = np.argsort(-diagonal, kind="stable")
     order = order[diagonal[order] > 0]
-    codes = np.zeros(weight.shape, dtype=np.int8)
+    codes = nearest_codes(weight, scales)
     if order.size:
         feedback = _feedback(gram[np.ix_(order, order)], damping)
         codes[:, order] = _rounded(in_steps(weight, scales)[:, order].T, feedback, block).T

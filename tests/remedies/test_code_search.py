@@ -118,11 +118,8 @@ def test_inputs_that_were_always_zero_change_nothing_for_the_others(search):
     alone = search(layer.weight[:, live], scales, layer.gram[np.ix_(live, live)])
     if search is gptq_codes:
         np.testing.assert_array_equal(codes[:, live], alone)
-        assert not codes[:, [2, 5]].any()
-    else:
-        np.testing.assert_array_equal(
-            codes[:, [2, 5]], nearest_codes(layer.weight, scales)[:, [2, 5]]
-        )
+    # What is silent in calibration may speak in production.
+    np.testing.assert_array_equal(codes[:, [2, 5]], nearest_codes(layer.weight, scales)[:, [2, 5]])
 
 
 @every_search

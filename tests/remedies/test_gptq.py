@@ -16,7 +16,6 @@ def slow_gptq(weight, scales, gram, damping):
     live = diagonal > 0
     hessian = gram + damping * diagonal[live].mean() * np.eye(len(gram))
     hessian[~live, ~live] = 1
-    weight[:, ~live] = 0
     codes = np.zeros(weight.shape)
     left = sorted(range(len(gram)), key=lambda k: -diagonal[k])
     inverse = np.linalg.inv(hessian)
