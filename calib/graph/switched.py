@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.bias import add_to_bias, read_instead
+from calib.graph.bias import read_instead
 from calib.graph.edit import add_constant, add_node
 from calib.graph.groups import Group
 from calib.graph.qdq import (
@@ -24,9 +24,6 @@ from calib.graph.select import Selection, Site
 ACTIVATIONS, WEIGHTS = "calib_activations", "calib_weights"
 """The two inputs: bool (groups,), True where a group's activations, or weights, are rounded."""
 
-_CONSTANT = ("Conv", "ConvTranspose")
-"""Operators whose weights have no switch."""
-
 
 def switched(
     model: ir.Model,
@@ -37,8 +34,7 @@ def switched(
 ) -> ir.Model:
     """A copy of the FP32 model with two more inputs, `ACTIVATIONS` and `WEIGHTS`.
 
-    Biases are corrected where the weights are rounded. Those of convolutions always are: a runtime
-    prepares constant weights for its blocked kernels, and is several times slower without.
+    Biases are corrected where the weights are rounded.
 
     Args:
         model: what the selection was made on.
@@ -65,17 +61,11 @@ def switched(
     for site in selection.weights:
         value = _value(nodes[site.node], site)
         near = _rounded_weight(model, value, site, corrections)
-        if site.op_type in _CONSTANT:
-            nodes[site.node].replace_input_with(site.index, near)
-            continue
         switch = switches[WEIGHTS][number[site.node]]
         chosen = _where(model, switch, near, value, f"{site.node}_{site.index}_weight")
         nodes[site.node].replace_input_with(site.index, chosen)
     for name in [name for name in number if name in corrections.bias]:
-        if nodes[name].op_type in _CONSTANT:
-            add_to_bias(model, nodes[name], corrections.bias[name])
-        else:
-            _switch_bias(model, nodes[name], switches[WEIGHTS][number[name]], corrections)
+        _switch_bias(model, nodes[name], switches[WEIGHTS][number[name]], corrections)
     common.TopologicalSortPass()(model)
     return model
 
