@@ -15,11 +15,9 @@ from onnx_ir.passes import common
 from calib.graph.bias import add_to_bias
 from calib.graph.edit import add_constant
 from calib.graph.select import Selection, Site
+from calib.remedies.rounding import INT8_MAX, SMALLEST_SCALE, clipped_codes, scales_from_amax
 from calib.results import WeightRecord
 from data_loaders.types import Array
-
-INT8_MAX = 127
-_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def scale_from_amax(amax: float) -> np.float32:
     """
     if not (np.isfinite(amax) and amax > 0):
         raise ValueError(f"amax must be finite and positive, got {amax}")
-    return np.float32(max(amax / INT8_MAX, _SMALLEST_SCALE))
+    return np.float32(max(amax / INT8_MAX, SMALLEST_SCALE))
 
 
 def quantize_weight(weight: Array, axis: int) -> QuantizedWeight:
@@ -68,11 +66,9 @@ def quantize_weight(weight: Array, axis: int) -> QuantizedWeight:
     """
     wide = np.asarray(weight, dtype=np.float64)
     others = tuple(i for i in range(wide.ndim) if i != axis)
-    amax = np.abs(wide).max(axis=others)
-    scales = np.where(amax > 0, np.maximum(amax / INT8_MAX, _SMALLEST_SCALE), 1.0)
-    scales = scales.astype(np.float32)
+    scales = scales_from_amax(np.abs(wide).max(axis=others))
     steps = np.rint(wide / _along(scales.astype(np.float64), axis, wide.ndim))
-    return QuantizedWeight(np.clip(steps, -INT8_MAX, INT8_MAX).astype(np.int8), scales)
+    return QuantizedWeight(clipped_codes(steps), scales)
 
 
 def dequantize_weight(quantized: QuantizedWeight, axis: int) -> NDArray[np.float64]:

@@ -138,9 +138,12 @@ def _rounding(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def as_it_is(extremes: Extremes, readers: Sequence[Reader]) -> Equalized:
     """No factor, no shift."""
+    return _measured(_unchanged(extremes), [_Judge(reader) for reader in readers])
+
+
+def _unchanged(extremes: Extremes) -> Equalized:
     amax = float(np.maximum(np.abs(extremes.low), np.abs(extremes.high)).max(initial=0.0)) or 1.0
-    plain = Equalized(np.ones(len(extremes.low)), None, amax, None)
-    return _measured(plain, [_Judge(reader) for reader in readers])
+    return Equalized(np.ones(len(extremes.low)), None, amax, None)
 
 
 def choices(
@@ -155,7 +158,7 @@ def choices(
     """
     judges = [_Judge(reader) for reader in readers]
     widest = _widest_weights(len(extremes.low), readers)
-    found = [as_it_is(extremes, readers)]
+    found = [_measured(_unchanged(extremes), judges)]
     for shift in (False, True) if options.shift else (False,):
         plain = [
             _measured(_choice(extremes, widest, exponent, shift=shift), judges)

@@ -190,17 +190,23 @@ def rounded(
     """
     weight = scaled_weight(reader, choice)
     scales = largest_scales(weight.reshape(-1, weight.shape[2])).reshape(weight.shape[:2])
+    pairs = list(zip(weight, scales, strict=True))
+    if rounding == "nearest":
+        return np.stack([nearest_codes(*pair) for pair in pairs]), scales.ravel()
     _, inputs = quantized_rows(reader, choice)
-    codes = np.empty(weight.shape, dtype=np.int8)
-    for group, matrix in enumerate(weight):
-        nearest = nearest_codes(matrix, scales[group])
-        codes[group] = nearest
-        if rounding == "gptq":
-            gram = _covariance(inputs[group])
-            if gram.any():
-                first = gptq_codes(matrix, scales[group], gram)
-                codes[group] = descended_codes(matrix, scales[group], gram, first, sweeps=_SWEEPS)
-    return codes, scales.ravel()
+    found = [
+        _together(matrix, own, _covariance(rows))
+        for (matrix, own), rows in zip(pairs, inputs, strict=True)
+    ]
+    return np.stack(found), scales.ravel()
+
+
+def _together(
+    weight: NDArray[np.float64], scales: NDArray[np.float32], gram: NDArray[np.float64]
+) -> NDArray[np.int8]:
+    """One group's codes whose errors cancel; inputs that never change leave the nearest."""
+    first = gptq_codes(weight, scales, gram)
+    return descended_codes(weight, scales, gram, first, sweeps=_SWEEPS)
 
 
 def _covariance(rows: NDArray[np.float32]) -> NDArray[np.float64]:

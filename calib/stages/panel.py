@@ -7,7 +7,7 @@ import math
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,6 @@ class Panel:
     reference: tuple[Mapping[str, Array], ...]
     task_output: str
     judged: int = 0
-    ids: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def samples(self) -> int:
@@ -164,8 +163,7 @@ def open_panel(bench: Workbench, inputs: Inputs) -> Panel:
             got=f"{count} of {inputs.calibration.scan.samples} kept aside",
             fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
         )
-    ids = frozenset(sample for batch in kept for sample in batch.ids)
-    return Panel(bench, tuple(kept), tuple(reference), inputs.task_output.name, 0, ids)
+    return Panel(bench, tuple(kept), tuple(reference), inputs.task_output.name)
 
 
 def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:
