@@ -139,7 +139,11 @@ class OutputSpec(Spec):
 
 def _spelled_out(value: Any) -> Any:
     """`quantization: auto` in full."""
-    return {"remedies": "auto", "mixed_precision": "auto"} if value == "auto" else value
+    if value == "auto":
+        return {"remedies": "auto", "mixed_precision": "auto"}
+    if isinstance(value, str):
+        raise ValueError("must be auto, or settings of its own")
+    return value
 
 
 QuantizationSpec = Annotated[
