@@ -22,6 +22,7 @@ from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
 from calib.errors import StoreError
+from calib.journal import Journal
 
 _MANIFEST = "manifest.json"
 _LOCK_SECONDS = 3600
@@ -106,6 +107,11 @@ class Store:
                 return Artifact(final, digest, reused=True)
             self._make(final, key, make)
         return Artifact(final, digest, reused=False)
+
+    def journal(self, name: str, key: Mapping[str, Any]) -> Journal:
+        """Where the stage of this key notes what it has measured before it is whole."""
+        digest = digest_from_key({"stage": name, **key})
+        return Journal(self._root / name / f"{digest[:32]}.journal")
 
     def _make(self, final: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
         shutil.rmtree(final, ignore_errors=True)

@@ -110,9 +110,10 @@ def remedies_line(remedies: RemediesRecord) -> str:
     left = f"; {len(floats)} of {len(remedies.groups)} groups left in float" if floats else ""
     reached = [trial.sqnr_db for trial in remedies.trials if trial.kept]
     after = f" ({reached[-1]:.1f} dB)" if reached and floats else ""
+    stopped = "; stopped by hand: the next run goes on from here" if remedies.stopped else ""
     return (
         f"remedies, SQNR on {remedies.kept_aside} calibration samples kept aside: {path} dB"
-        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8"
+        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8{stopped}"
     )
 
 

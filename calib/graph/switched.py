@@ -1,7 +1,9 @@
-"""One graph for every choice of what is quantized: each group has a switch.
+"""One graph for every choice of what is quantized: each group has two switches.
 
 The switches are given with the samples. A choice is then a run, not a session: nothing is built,
-optimized or loaded for it. The grid is that of `insert_qdq`, computed in float.
+optimized or loaded for it. The grid is that of `insert_qdq`. What a switch decides is in the two
+branches of an If, where weights stay constants: a runtime packs them once, and does not compute
+what is not asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +18,11 @@ from calib.graph.groups import Group
 from calib.graph.qdq import (
     Corrections,
     dequantize_weight,
-    fake_quantized,
     quantize_weight,
+    scale_from_amax,
 )
 from calib.graph.select import Selection, Site
+from data_loaders.types import Array
 
 ACTIVATIONS, WEIGHTS = "calib_activations", "calib_weights"
 """The two inputs: bool (groups,), True where a group's activations, or weights, are rounded."""
@@ -46,34 +49,30 @@ def switched(
     model = model.clone()
     nodes = {str(node.name): node for node in model.graph}
     number = {node: index for index, group in enumerate(groups) for node in group.nodes}
-    switches = {
-        name: [_switch(model, value, index) for index in range(len(groups))]
-        for name, value in ((n, _input(model, n, len(groups))) for n in (ACTIVATIONS, WEIGHTS))
-    }
-    rounded: dict[str, ir.Value] = {}
+    activations = _switches(model, ACTIVATIONS, len(groups))
+    weights = _switches(model, WEIGHTS, len(groups))
+    chosen: dict[tuple[str, int], ir.Value] = {}
     for site in selection.activations:
-        value = _value(nodes[site.node], site)
-        if site.tensor not in rounded:
-            rounded[site.tensor] = fake_quantized(model, value, amax[site.tensor])
-        switch = switches[ACTIVATIONS][number[site.node]]
-        chosen = _where(model, switch, rounded[site.tensor], value, f"{site.node}_{site.index}")
-        nodes[site.node].replace_input_with(site.index, chosen)
+        node, group = nodes[site.node], number[site.node]
+        if (site.tensor, group) not in chosen:
+            value = _value(node, site)
+            chosen[site.tensor, group] = _activation(
+                model, activations[group], value, amax[site.tensor], group
+            )
+        node.replace_input_with(site.index, chosen[site.tensor, group])
+    by_node: dict[str, list[Site]] = {}
     for site in selection.weights:
-        value = _value(nodes[site.node], site)
-        near = _rounded_weight(model, value, site, corrections)
-        switch = switches[WEIGHTS][number[site.node]]
-        chosen = _where(model, switch, near, value, f"{site.node}_{site.index}_weight")
-        nodes[site.node].replace_input_with(site.index, chosen)
-    for name in [name for name in number if name in corrections.bias]:
-        _switch_bias(model, nodes[name], switches[WEIGHTS][number[name]], corrections)
+        by_node.setdefault(site.node, []).append(site)
+    for name, sites in by_node.items():
+        _weighted(model, weights[number[name]], nodes[name], sites, corrections)
     common.TopologicalSortPass()(model)
     return model
 
 
-def _input(model: ir.Model, name: str, size: int) -> ir.Value:
+def _switches(model: ir.Model, name: str, size: int) -> list[ir.Value]:
     value = ir.val(name, ir.DataType.BOOL, ir.Shape((size,)))
     model.graph.inputs.append(value)
-    return value
+    return [_switch(model, value, index) for index in range(size)]
 
 
 def _switch(model: ir.Model, value: ir.Value, index: int) -> ir.Value:
@@ -88,32 +87,95 @@ def _value(node: ir.Node, site: Site) -> ir.Value:
     return value
 
 
-def _where(model: ir.Model, switch: ir.Value, yes: ir.Value, no: ir.Value, base: str) -> ir.Value:
-    return add_node(model, "Where", [switch, yes, no], f"calib_{base}_chosen", like=no)
-
-
-def _rounded_weight(
-    model: ir.Model, value: ir.Value, site: Site, corrections: Corrections
+def _activation(
+    model: ir.Model, switch: ir.Value, value: ir.Value, amax: float, group: int
 ) -> ir.Value:
+    """The activation, rounded where the switch is on."""
+    rounding = _Branch(f"calib_{value.name}_{group}_rounded")
+    grid = [
+        rounding.constant("scale", np.array(scale_from_amax(amax))),
+        rounding.constant("zero_point", np.array(0, dtype=np.int8)),
+    ]
+    codes = rounding.node("QuantizeLinear", [value, *grid], ir.DataType.INT8)
+    rounded = rounding.node("DequantizeLinear", [codes, *grid], ir.DataType.FLOAT)
+    same = _Branch(f"calib_{value.name}_{group}_same")
+    kept = same.node("Identity", [value], ir.DataType.FLOAT)
+    return _if(model, switch, rounding.graph(rounded), same.graph(kept), value)
+
+
+def _weighted(
+    model: ir.Model,
+    switch: ir.Value,
+    node: ir.Node,
+    sites: Sequence[Site],
+    corrections: Corrections,
+) -> None:
+    """Put the node into both branches of an If, with its weights as they are and rounded."""
+    name, output = str(node.name), node.outputs[0]
+    rounded, plain = _Branch(f"calib_{name}_rounded"), _Branch(f"calib_{name}_plain")
+    inputs = list(node.inputs)
+    for site in sites:
+        array = _rounded_weight(_value(node, site), site, corrections)
+        inputs[site.index] = rounded.constant(f"weight_{site.index}", array)
+    result = rounded.like(node, inputs)
+    if name in corrections.bias:
+        delta = corrections.bias[name].astype(np.float32)
+        if node.op_type == "Conv":
+            spatial = _value(node, sites[0]).const_value
+            delta = delta.reshape(-1, *[1] * (len(spatial.shape) - 2 if spatial else 0))
+        given = rounded.constant("bias", delta)
+        result = rounded.node("Add", [result, given], ir.DataType.FLOAT)
+    before = plain.like(node, list(node.inputs))
+    chosen = _if(model, switch, rounded.graph(result), plain.graph(before), output)
+    read_instead(output, chosen)
+    model.graph.remove(node, safe=True)
+
+
+def _rounded_weight(value: ir.Value, site: Site, corrections: Corrections) -> Array:
     if value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
     own = corrections.weights.get(site.node) if site.index == 1 else None
     quantized = own or quantize_weight(value.const_value.numpy(), site.axis)
-    array = dequantize_weight(quantized, site.axis).astype(np.float32)
-    return add_constant(model, f"{site.node}_{site.index}_rounded", array)
+    return dequantize_weight(quantized, site.axis).astype(np.float32)
 
 
-def _switch_bias(
-    model: ir.Model, node: ir.Node, switch: ir.Value, corrections: Corrections
-) -> None:
+def _if(model: ir.Model, switch: ir.Value, yes: ir.Graph, no: ir.Graph, like: ir.Value) -> ir.Value:
+    branches = {"then_branch": yes, "else_branch": no}
+    node = ir.node("If", [switch], branches, name=str(yes.name).removesuffix("_rounded"))
     output = node.outputs[0]
-    delta = corrections.bias[str(node.name)].astype(np.float32)
-    weight_rank = len(node.inputs[1].shape) if node.inputs[1] and node.inputs[1].shape else 2
-    if node.op_type == "Conv":
-        delta = delta.reshape(-1, *[1] * (weight_rank - 2))
-    given = add_constant(model, f"{node.name}_delta", delta)
-    none = add_constant(model, f"{node.name}_no_delta", np.zeros_like(delta))
-    base = f"{node.name}_bias"
-    chosen = _where(model, switch, given, none, base)
-    total = add_node(model, "Add", [output, chosen], f"calib_{base}_added", like=output)
-    read_instead(output, total)
+    output.name, output.type, output.shape = str(node.name), like.type, like.shape
+    model.graph.append(node)
+    return output
+
+
+class _Branch:
+    """A graph without inputs: it reads what is around it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[ir.Node] = []
+        self._constants: list[ir.Value] = []
+
+    def constant(self, name: str, array: Array) -> ir.Value:
+        tensor = ir.tensor(array, name=f"{self._name}_{name}")
+        value = ir.val(str(tensor.name), tensor.dtype, ir.Shape(array.shape), const_value=tensor)
+        self._constants.append(value)
+        return value
+
+    def node(self, op_type: str, inputs: Sequence[ir.Value], dtype: ir.DataType) -> ir.Value:
+        return self._add(ir.node(op_type, inputs), dtype)
+
+    def like(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Value:
+        """A node of the same kind on other inputs."""
+        return self._add(ir.node(node.op_type, inputs, dict(node.attributes)), ir.DataType.FLOAT)
+
+    def _add(self, node: ir.Node, dtype: ir.DataType) -> ir.Value:
+        node.name = node.outputs[0].name = f"{self._name}_{len(self._nodes)}"
+        node.outputs[0].dtype = dtype
+        self._nodes.append(node)
+        return node.outputs[0]
+
+    def graph(self, output: ir.Value) -> ir.Graph:
+        return ir.Graph(
+            [], [output], nodes=self._nodes, initializers=self._constants, name=self._name
+        )

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from calib.record import Precision
 from calib.report.junit import render_junit
-from calib.report.plots import classes_plot, growth_plot, latency_plot, layers_plot
+from calib.report.plots import classes_plot, floats_plot, growth_plot, latency_plot, layers_plot
 from calib.report.tables import write_layers_csv, write_thresholds_csv, write_throughput_csv
 from calib.results import CalibrationRecord, CandidateRecord, RunResult
 from calib.store import write_atomically
@@ -60,6 +60,7 @@ def render_html(result: RunResult) -> str:
             "classes": Markup(classes_plot(shown)),  # noqa: S704 - our own SVG
             "layers": Markup(layers_plot(result)),  # noqa: S704 - our own SVG
             "latency": Markup(latency_plot(result)),  # noqa: S704 - our own SVG
+            "floats": Markup(floats_plot(result.remedies)),  # noqa: S704 - our own SVG
             "growth": Markup(growth_plot(result, shown.calibrator)),  # noqa: S704 - our own SVG
         },
     )

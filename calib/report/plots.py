@@ -6,11 +6,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from calib.results import CandidateRecord, RunResult
+from calib.results import CandidateRecord, RemediesRecord, RunResult
 
 _COLOURS = ("#3b76c4", "#c2642c", "#2f9a72", "#a05bb5", "#b3892b", "#c24a6a")
 _GREY = "#808890"
 _NAME_LENGTH = 40
+_POINTS_MIN = 3
 _STYLE: Any = {
     "svg.hashsalt": "calib",
     "svg.fonttype": "none",
@@ -58,6 +59,25 @@ def classes_plot(candidate: CandidateRecord) -> str:
         axes.axvline(0, color=_GREY, lw=0.8)
         axes.set_xlabel(f"recall of {candidate.name} less FP32's, in points")
         return _svg(figure, f"Change of recall by class, {candidate.name}")
+
+
+def floats_plot(remedies: RemediesRecord | None) -> str:
+    """SQNR over the share of the work in INT8, of every choice measured; empty without a search."""
+    trials = remedies.trials if remedies is not None else ()
+    if len(trials) < _POINTS_MIN:
+        return ""
+    ordered = sorted(trials, key=lambda trial: trial.macs_int8_pct)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for chosen, colour, label in ((False, _GREY, "measured"), (True, _COLOURS[1], "chosen")):
+            points = [t for t in ordered if t.kept is chosen]
+            work, sqnr = [t.macs_int8_pct for t in points], [t.sqnr_db for t in points]
+            axes.scatter(work, sqnr, s=40 if chosen else 18, color=colour, label=label, zorder=2)
+        axes.set_xlabel("multiply-accumulates in INT8 (%)")
+        axes.set_ylabel("SQNR at the scores (dB)")
+        _finish(axes, 2)
+        return _svg(figure, "Accuracy over the share of the work in INT8")
 
 
 def growth_plot(result: RunResult, calibrator: str | None) -> str:

@@ -37,9 +37,9 @@ class GroupRecord(Record):
 
 
 class FloatTrial(Record):
-    """A group tried in float."""
+    """A choice of groups in float that was measured."""
 
-    group: str
+    groups: tuple[str, ...] = Field(description="In float.")
     sqnr_db: float
     macs_int8_pct: float
     kept: bool
@@ -59,4 +59,5 @@ class RemediesRecord(Record):
     groups: tuple[GroupRecord, ...] = ()
     trials: tuple[FloatTrial, ...] = ()
     macs_int8_pct: float = Field(description="Share of multiply-accumulates left in INT8.")
+    stopped: bool = Field(default=False, description="By Ctrl-C: the best until then.")
     warnings: tuple[str, ...] = ()

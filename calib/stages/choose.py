@@ -57,7 +57,7 @@ def choose(
         mixture = choices(errors)
         proposals = [mixture, *(dict.fromkeys(statistics, c.name) for c in spec.candidates)]
         by_name = {candidate.name: candidate for candidate in spec.candidates}
-        panel = open_panel(bench, inputs)
+        panel = open_panel(bench, inputs, ready.plain)
 
         def noise(proposal: Mapping[str, str]) -> float:
             amax = {n: amax_from_statistics(by_name[proposal[n]], s) for n, s in statistics.items()}

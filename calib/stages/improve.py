@@ -7,37 +7,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calib.backends.base import Engine
-from calib.graph.groups import Group, groups_from_selection
 from calib.graph.linear import linears
 from calib.graph.load import Graph
-from calib.graph.macs import macs_by_node
 from calib.graph.qdq import Corrections, QuantizedWeight
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
 from calib.graph.select import Selection, SelectionSpec, select
-from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
+from calib.journal import Journal
 from calib.progress import Advance
-from calib.results import FloatTrial, GroupRecord, RemediesRecord, RemedyStep
-from calib.search.mixed_precision import Found, Goal, leave_in_float
+from calib.results import RemediesRecord, RemedyStep
 from calib.stages.build import Built, Plan, Source, build
 from calib.stages.fit import fit
 from calib.stages.inputs import Inputs
-from calib.stages.ladder import Step, climb, kept
-from calib.stages.panel import Panel, open_panel
+from calib.stages.ladder import Step, climb, climb_on, kept
+from calib.stages.mixed import Search, mixed
+from calib.stages.panel import open_panel
 from calib.stages.workbench import Workbench
+from calib.stop import stoppable
 from calib.store import write_atomically
 from data_loaders.types import Array
 
 EQUAL_DB = 80.0
 """Rewriting moves float32's last digits; less than this is no rounding any more."""
-_MARGIN_DB = 1.5
-"""Choosing by a few samples flatters the choice: on others it is worse by about a decibel."""
-_ALONE_SAMPLES = 16
-_TRIED_SAMPLES = 64
-_TRIES_MAX = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,135 +76,87 @@ def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selectio
         "task_output": inputs.task_output.name,
     }
 
-    def make(folder: Path, advance: Advance) -> None:
-        _improve(bench, inputs, graph, selection, folder, advance)
+    journal = bench.journal("remedies", key)
 
-    found = bench.artifact("remedies", "remedies", key, make)
+    def make(folder: Path, advance: Advance) -> None:
+        with stoppable(bench.progress.note) as stopped:
+            task = _Task(bench, inputs, graph, selection, journal, advance, stopped)
+            built, record = _improve(task, folder)
+        if record.stopped:
+            raise _StoppedError(built, record)
+        _write(built, record, folder)
+        journal.close()
+
+    try:
+        found = bench.artifact("remedies", "remedies", key, make)
+    except _StoppedError as so_far:
+        built, record = so_far.built, so_far.record
+        once = {**key, "stopped": time.time_ns()}
+        found = bench.artifact(
+            "remedies", "remedies so far", once, lambda f, _: _write(built, record, f)
+        )
     return _read(bench, found.path, found.digest)
 
 
-def _improve(
-    bench: Workbench,
-    inputs: Inputs,
-    graph: Graph,
-    selection: Selection,
-    folder: Path,
-    advance: Advance,
-) -> None:
+class _StoppedError(Exception):
+    """Somebody wanted the best so far: it is no finished stage, and a later run goes on from it."""
+
+    def __init__(self, built: Built, record: RemediesRecord) -> None:
+        super().__init__()
+        self.built, self.record = built, record
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    bench: Workbench
+    inputs: Inputs
+    graph: Graph
+    selection: Selection
+    journal: Journal
+    advance: Advance
+    stopped: Callable[[], bool]
+
+
+def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     begin = time.perf_counter()
-    panel = open_panel(bench, inputs)
-    nodes = linears(graph, selection)
+    bench, inputs, graph = task.bench, task.inputs, task.graph
+    panel = open_panel(bench, inputs, graph)
+    search = Search(panel, task.journal, task.advance, task.stopped, folder)
+    nodes = linears(graph, task.selection)
     read = {linear.tensor for linear in nodes.values()}
-    others = [tensor for tensor in selection.activation_tensors if tensor not in read]
-    fitted = fit(bench, inputs, graph, nodes, others, advance)
+    others = [tensor for tensor in task.selection.activation_tensors if tensor not in read]
+    fitted = fit(bench, inputs, graph, nodes, others, task.advance)
     spec, threads = bench.experiment.quantization, bench.backend.threads
-    source = Source(graph, spec, selection, nodes, fitted, threads)
-    steps = climb(source, panel)
+    source = Source(graph, spec, task.selection, nodes, fitted, threads)
+    steps = climb(source, search)
     last = list(kept(steps))[-1]
-    mixed = _mixed(source, panel, last, folder)
-    built = build(source, mixed.plan, last.built.corrections)
+    found = mixed(search, source, last.built)
+    if found.floats and not task.stopped():
+        more = climb_on(source, search, steps, found)
+        if more is not None:
+            same = more.plan.equalized == last.plan.equalized
+            found = mixed(search, source, more.built, found.alone if same else None)
+            last, steps = more, (*steps, more)
+    built = build(source, replace(last.plan, floats=found.floats), last.built.corrections)
     equality = panel.judge(built.graph).sqnr_db
+    count = inputs.calibration.scan.samples
     record = RemediesRecord(
-        fitted_samples=inputs.calibration.scan.samples - panel.samples,
+        fitted_samples=count - panel.samples,
         kept_aside=panel.samples,
-        passes=(inputs.calibration.scan.samples + panel.judged) / inputs.calibration.scan.samples,
+        passes=(count + panel.judged) / count,
         seconds=time.perf_counter() - begin,
         equality_db=equality if np.isfinite(equality) else None,
         steps=tuple(_step_record(step) for step in steps),
-        groups=mixed.groups,
-        trials=mixed.trials,
-        macs_int8_pct=mixed.macs_int8_pct,
+        groups=found.groups,
+        trials=found.trials,
+        macs_int8_pct=found.macs_int8_pct,
+        stopped=task.stopped(),
     )
     if equality < EQUAL_DB:
         built = build(source, Plan({}))
         warning = f"the rewritten model was only {equality:.0f} dB from the original: not used"
         record = record.model_copy(update={"warnings": (warning,)})
-    _write(built, record, folder)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mixed:
-    plan: Plan
-    groups: tuple[GroupRecord, ...]
-    trials: tuple[FloatTrial, ...]
-    macs_int8_pct: float
-
-
-def _mixed(source: Source, panel: Panel, last: Step, folder: Path) -> _Mixed:
-    """Each group alone, then as many of them in float as the goal asks for."""
-    spec = source.spec
-    built = last.built
-    batch = panel.batches[0]
-    shapes = {name: array.shape for name, array in batch.inputs.items()}
-    macs = {n: count // len(batch) for n, count in macs_by_node(built.graph, shapes).items()}
-    groups = groups_from_selection(built.selection, macs)
-    total = max(sum(macs.values()), 1)
-    path = folder / "switched.onnx"
-    save_model(switched(built.graph, built.selection, built.amax, built.corrections, groups), path)
-    with panel.bench.backend.engine(path) as engine:
-        measure = _measure(panel, engine, groups)
-        names = frozenset(group.name for group in groups)
-        floor = measure(names, _ALONE_SAMPLES)
-        alone = {
-            g.name: max(measure(names - {g.name}, _ALONE_SAMPLES) - floor, 0.0) for g in groups
-        }
-        found = Found(frozenset(), 0.0, ())
-        if spec.mixed_precision == "auto":
-            most = 1 - spec.macs_int8_pct_min / 100
-            known = sum(group.macs for group in groups)
-            spent = 1 - known / total if known else 0.0
-            goal = Goal(10 ** (-(spec.sqnr_db_min + _MARGIN_DB) / 10), most=most, spent=spent)
-            weights = {group.name: group.macs for group in groups}
-            found = leave_in_float(
-                weights, alone, lambda floats: measure(floats, _TRIED_SAMPLES), goal, _TRIES_MAX
-            )
-    path.unlink()
-    floats = {
-        node: f"left in float: its group alone makes {_db(alone[group.name]):.1f} dB"
-        for group in groups
-        if group.name in found.floats
-        for node in group.nodes
-    }
-    in_int8 = sum(g.macs for g in groups if g.name not in found.floats)
-    return _Mixed(
-        replace(last.plan, floats=floats),
-        tuple(_group_record(g, alone[g.name], total, found.floats) for g in groups),
-        tuple(
-            FloatTrial(
-                group=t.group,
-                sqnr_db=_db(t.noise),
-                macs_int8_pct=100 * (1 - t.share),
-                kept=t.group in found.floats,
-            )
-            for t in found.trials
-        ),
-        100 * in_int8 / total,
-    )
-
-
-def _measure(
-    panel: Panel, engine: Engine, groups: tuple[Group, ...]
-) -> Callable[[frozenset[str], int], float]:
-    def measure(floats: frozenset[str], samples: int) -> float:
-        on: NDArray[np.bool_] = np.array([group.name not in floats for group in groups])
-        found = panel.judge_engine(engine, {ACTIVATIONS: on, WEIGHTS: on}, samples)
-        return found.noise if np.isfinite(found.noise) else np.inf
-
-    return measure
-
-
-def _db(noise: float) -> float:
-    return float(-10 * np.log10(max(noise, 1e-30)))
-
-
-def _group_record(group: Group, alone: float, total: int, floats: frozenset[str]) -> GroupRecord:
-    return GroupRecord(
-        name=group.name,
-        nodes=group.nodes,
-        macs_pct=100 * group.macs / total,
-        alone_db=_db(alone) if alone > 0 else None,
-        in_float=group.name in floats,
-    )
+    return built, record
 
 
 def _step_record(step: Step) -> RemedyStep:

@@ -1,12 +1,16 @@
 """Remedies one after another, each kept where the model's output says that it helps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from calib.remedies.equalization import Equalized, Extremes, Options, as_it_is, best, choices
 from calib.stages.build import Built, Plan, Source, biased, build
-from calib.stages.panel import OutputError, Panel
+from calib.stages.mixed import Mixed, Search
+from calib.stages.panel import OutputError
+from calib.store import digest_from_key
 
 _GAIN_DB = 0.1
 """What a remedy must give to be kept: less is the noise of the samples it was judged on."""
@@ -36,62 +40,137 @@ class Step:
     kept: bool
 
 
-def climb(source: Source, panel: Panel) -> tuple[Step, ...]:
+def climb(source: Source, search: Search) -> tuple[Step, ...]:
     """Try every remedy in turn; the last step that was kept is the result."""
     found = _choices(source)
     plain = Plan({tensor: options[0] for tensor, options in found.items()})
-    steps = [_step(source, panel, "as it is", "the nearest codes, one scale a tensor", plain, None)]
+    steps = [_step(source, search, "as it is", "the nearest codes, one scale a tensor", plain, [])]
+    for remedy in remedies(found):
+        if search.stopped():
+            break
+        last = next(step for step in reversed(steps) if step.kept)
+        plan = remedy.change(last.plan)
+        if all(plan != step.plan for step in steps):
+            steps.append(_step(source, search, remedy.name, remedy.what, plan, steps))
+    return tuple(steps)
+
+
+def climb_on(source: Source, search: Search, steps: tuple[Step, ...], mixed: Mixed) -> Step | None:
+    """The remedies that were not kept, once more beside what is now left in float.
+
+    Noise that a group left in float made no longer hides what they give. None if none is kept.
+    """
+    first = now = next(step for step in reversed(steps) if step.kept)
+    where = f"mixed {digest_from_key(mixed.floats)}"
+
+    def error_of(built: Built, plan: Plan, name: str) -> OutputError:
+        partly = build(source, replace(plan, floats=mixed.floats), built.corrections)
+        return judged(search, partly, f"{where}/{name}")
+
+    error = error_of(now.built, now.plan, "as it is")
+    for step in steps:
+        if step.kept or search.stopped():
+            continue
+        plan, built = step.plan, step.built
+        if plan.rounding != now.plan.rounding == "gptq":
+            plan = replace(plan, rounding="gptq", correct_bias=True)
+            built = build(source, plan)
+        found = error_of(built, plan, step.name)
+        if found.is_below(error, _GAIN_DB):
+            now = Step(f"{step.name}, once more", step.what, plan, built, found, kept=True)
+            error = found
+    return None if now is first else now
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change of plan.
+
+    Attributes:
+        name: for the report.
+        what: a sentence for it.
+        change: what it makes of a plan.
+    """
+
+    name: str
+    what: str
+    change: Callable[[Plan], Plan]
+
+
+def remedies(found: Mapping[str, tuple[Equalized, ...]]) -> tuple[Remedy, ...]:
+    """Every remedy, in the order in which they are tried.
+
+    Args:
+        found: the choices of each activation.
+    """
 
     def chosen(plan: Plan, *, shift: bool, side: bool) -> Plan:
         picked = {t: best(c, scale=True, shift=shift, side=side) for t, c in found.items()}
         return replace(plan, equalized=picked)
 
-    remedies: tuple[tuple[str, str, Callable[[Plan], Plan]], ...] = (
-        (
+    return (
+        Remedy(
             "equalize",
             "a factor for each channel, taken back by the weights",
             lambda plan: chosen(plan, shift=False, side=False),
         ),
-        (
+        Remedy(
             "correct biases",
             "the mean error of each output channel, taken off its bias",
             lambda plan: replace(plan, correct_bias=True),
         ),
-        (
+        Remedy(
             "shift channels",
             "a shift of each channel by a whole number of steps, so that both signs are used",
             lambda plan: chosen(plan, shift=True, side=False),
         ),
-        (
+        Remedy(
             "channels aside",
             f"the {_SIDE_CHANNELS} channels with the widest weights through a small float MatMul",
             lambda plan: chosen(plan, shift=_shifts(plan), side=True),
         ),
-        (
+        Remedy(
             "round together",
             "weights rounded so that their errors cancel over the inputs (GPTQ)",
             lambda plan: replace(plan, rounding="gptq", correct_bias=True),
         ),
+        Remedy(
+            "shift again",
+            "the shift of each channel, where rounding the weights together carries it",
+            lambda plan: chosen(plan, shift=True, side=_sides(plan)),
+        ),
     )
-    for name, what, change in remedies:
-        last = next(step for step in reversed(steps) if step.kept)
-        plan = change(last.plan)
-        if plan != last.plan:
-            steps.append(_step(source, panel, name, what, plan, last.error))
-    return tuple(steps)
 
 
 def _step(
-    source: Source, panel: Panel, name: str, what: str, plan: Plan, before: OutputError | None
+    source: Source, search: Search, name: str, what: str, plan: Plan, before: list[Step]
 ) -> Step:
+    way = "/".join(step.name for step in before if step.kept)
     built = build(source, plan)
-    error = panel.judge(built.int8())
-    kept = before is None or error.is_below(before, _GAIN_DB)
+    error = judged(search, built, f"{way}/{name}")
+    last = next((step for step in reversed(before) if step.kept), None)
+    kept = last is None or error.is_below(last.error, _GAIN_DB)
     return Step(name, what, plan, built, error, kept)
+
+
+def judged(search: Search, built: Built, name: str) -> OutputError:
+    """The error of the INT8 model, from the journal or measured now."""
+
+    def run() -> list[float]:
+        found = search.panel.judge(built.int8())
+        search.advance(found.samples)
+        return [found.noise, found.changed, found.samples, *found.by_sample]
+
+    noise, changed, samples, *by_sample = search.journal.once(name, run)
+    return OutputError(noise, int(changed), int(samples), np.array(by_sample))
 
 
 def _shifts(plan: Plan) -> bool:
     return any(choice.offset is not None for choice in plan.equalized.values())
+
+
+def _sides(plan: Plan) -> bool:
+    return any(choice.side for choice in plan.equalized.values())
 
 
 def _choices(source: Source) -> dict[str, tuple[Equalized, ...]]:

@@ -1,12 +1,13 @@
 """A part of the calibration samples that no remedy is fitted on, to judge remedies by.
 
-FP32's own outputs are the target, so no labels are needed, and validation is not touched.
+FP32's own scores are the target, so no labels are needed, and validation is not touched.
 """
 
 import math
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from calib.backends.base import Engine
 from calib.errors import ConfigError
 from calib.graph.load import Graph
 from calib.graph.save import save_model
+from calib.graph.scores import Score, scores_from_model
+from calib.graph.taps import tapped
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from data_loaders import Batch, Sample, batches
@@ -25,7 +28,7 @@ from data_loaders.types import Array
 _SHARE = 4
 """Every fourth sample or so is kept aside."""
 _SAMPLES_MAX = 128
-_OUTPUT_BYTES_MAX = 1 << 26
+_SCORE_BYTES_MAX = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +36,11 @@ class OutputError:
     """How far a model's outputs are from FP32's.
 
     Attributes:
-        noise: Σ error² / Σ reference², the mean over the model's float outputs.
+        noise: Σ error² / Σ reference², the mean over the model's scores.
         changed: samples whose largest score is another one, in the task's output.
         samples: compared.
-        by_sample: float64 (samples,): Σ error² of each over the signal of all, added over outputs;
-            of a whole batch where an output has no batch axis.
+        by_sample: float64 (samples,): Σ error² of each over the signal of all, added over scores;
+            of a whole batch where a score has no batch axis.
     """
 
     noise: float
@@ -69,18 +72,22 @@ class OutputError:
 
 @dataclass(slots=True)
 class Panel:
-    """The kept samples, FP32's outputs for them, and how often they were used.
+    """The kept samples, FP32's scores for them, and how often they were used.
 
     Attributes:
         batches: of the kept samples.
-        reference: FP32's outputs by name, a batch each.
+        scores: the tensors that are compared.
+        reference: FP32's values of them by name, a batch each.
+        decisions: FP32's largest score in the task's output by sample; None where it has no scores.
         task_output: the output that decides.
         judged: samples run so far, those of every variant.
     """
 
     bench: Workbench
     batches: tuple[Batch, ...]
+    scores: tuple[Score, ...]
     reference: tuple[Mapping[str, Array], ...]
+    decisions: tuple[Array | None, ...]
     task_output: str
     judged: int = 0
 
@@ -89,11 +96,15 @@ class Panel:
         """How many were kept aside."""
         return sum(len(batch) for batch in self.batches)
 
+    def exposed(self, graph: Graph) -> Graph:
+        """A copy of a variant of the model that shows the scores."""
+        return tapped(graph, [score.tensor for score in self.scores])
+
     def judge(self, graph: Graph) -> OutputError:
         """Run a model as it is."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "judged.onnx")
-            save_model(graph, path)
+            save_model(self.exposed(graph), path)
             with self.bench.backend.engine(path) as engine:
                 return self.judge_engine(engine)
 
@@ -103,56 +114,76 @@ class Panel:
         settings: Mapping[str, Array] | None = None,
         samples: int | None = None,
     ) -> OutputError:
-        """Run an engine, with inputs beside the samples' own, on the first samples or on all."""
-        signal: dict[str, float] = {}
-        noise: dict[str, float] = {}
+        """Run an engine, with inputs beside the samples' own, on the first samples or on all.
+
+        Args:
+            engine: of an `exposed` graph.
+            settings: further inputs.
+            samples: about how many; all if None.
+        """
+        signal = dict.fromkeys(self.scores, 0.0)
+        noise = dict.fromkeys(self.scores, 0.0)
         changed = seen = 0
-        squares: list[dict[str, NDArray[np.float64]]] = []
-        for batch, reference in zip(self.batches, self.reference, strict=True):
-            if samples is not None and seen >= samples:
-                break
-            found = engine.infer({**batch.inputs, **(settings or {})})
+        squares: list[dict[Score, NDArray[np.float64]]] = []
+        for batch, reference, decided, found in self._runs(engine, settings, samples):
             squares.append({})
-            for name, expected in reference.items():
-                wide = expected.astype(np.float64)
+            for score in self.scores:
+                wanted = _centred(reference[score.tensor], score.axis)
                 with np.errstate(invalid="ignore", over="ignore"):
-                    error = np.square(found[name].astype(np.float64) - wide)
-                signal[name] = signal.get(name, 0.0) + float(np.square(wide).sum())
-                noise[name] = noise.get(name, 0.0) + float(error.sum())
-                squares[-1][name] = _by_sample(error, len(batch))
-            changed += _changed(reference[self.task_output], found[self.task_output])
+                    error = np.square(_centred(found[score.tensor], score.axis) - wanted)
+                signal[score] += float(np.square(wanted).sum())
+                noise[score] += float(error.sum())
+                squares[-1][score] = _by_sample(error, len(batch))
+            changed += _changed(decided, _decisions(found[self.task_output]))
             seen += len(batch)
-        self.judged += seen
-        used = [name for name in signal if signal[name] > 0]
-        shares = [noise[name] / signal[name] for name in used]
-        each = [sum((found[n] / signal[n] for n in used), np.zeros(1)) for found in squares]
+        used = [score for score in self.scores if signal[score] > 0]
+        shares = [noise[score] / signal[score] for score in used]
+        each = [sum((found[s] / signal[s] for s in used), np.zeros(1)) for found in squares]
         return OutputError(
             float(np.mean(shares)) if shares else 0.0, changed, seen, np.concatenate(each)
         )
 
+    def _runs(
+        self, engine: Engine, settings: Mapping[str, Array] | None, samples: int | None
+    ) -> Iterator[tuple[Batch, Mapping[str, Array], Array | None, Mapping[str, Array]]]:
+        left = self.samples if samples is None else samples
+        kept = zip(self.batches, self.reference, self.decisions, strict=True)
+        for batch, reference, decided in kept:
+            if left <= 0:
+                return
+            yield batch, reference, decided, engine.infer({**batch.inputs, **(settings or {})})
+            self.judged += len(batch)
+            left -= len(batch)
 
-def open_panel(bench: Workbench, inputs: Inputs) -> Panel:
-    """Keep samples aside and run FP32 on them.
+
+def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
+    """Keep samples aside and run FP32 on them, as it was given.
+
+    Args:
+        bench: the backend.
+        inputs: the model and the calibration samples.
+        graph: what variants are made from; scores must be in it too.
 
     Raises:
         ConfigError: if that leaves none to fit on, or none to judge by.
     """
     kept: list[Batch] = []
     reference: list[Mapping[str, Array]] = []
-    room = float(_OUTPUT_BYTES_MAX)
+    room = float(_SCORE_BYTES_MAX)
     count = 0
-    with bench.backend.engine(inputs.model.path) as engine:
+    task = inputs.task_output.name
+    scores = _scores(inputs.model.graph, graph)
+    decisions: list[Array | None] = []
+    with _reference_engine(bench, inputs, scores) as engine:
         for batch in _batches(inputs, kept=True):
-            outputs = {
-                name: array.copy()
-                for name, array in engine.infer(batch.inputs).items()
-                if np.issubdtype(array.dtype, np.floating)
-            }
+            found = engine.infer(batch.inputs)
+            outputs = {score.tensor: found[score.tensor].copy() for score in scores}
             room -= sum(array.nbytes for array in outputs.values())
             if kept and room < 0:
                 break
             kept.append(batch)
             reference.append(outputs)
+            decisions.append(_decisions(found[task]))
             count += len(batch)
             if count >= _SAMPLES_MAX:
                 break
@@ -163,7 +194,35 @@ def open_panel(bench: Workbench, inputs: Inputs) -> Panel:
             got=f"{count} of {inputs.calibration.scan.samples} kept aside",
             fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
         )
-    return Panel(bench, tuple(kept), tuple(reference), inputs.task_output.name)
+    return Panel(bench, tuple(kept), scores, tuple(reference), tuple(decisions), task)
+
+
+def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:
+    """What both the model as it was given and the graph that variants are made from have."""
+    first, second = scores_from_model(original), scores_from_model(graph)
+    found = (first[n] if first[n] == second.get(n) else Score(n) for n in first)
+    return tuple(dict.fromkeys(found))
+
+
+@contextmanager
+def _reference_engine(
+    bench: Workbench, inputs: Inputs, scores: tuple[Score, ...]
+) -> Iterator[Engine]:
+    tensors = {score.tensor for score in scores}
+    if tensors <= {value.name for value in inputs.model.graph.graph.outputs}:
+        with bench.backend.engine(inputs.model.path) as engine:
+            yield engine
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "reference.onnx")
+        save_model(tapped(inputs.model.graph, [score.tensor for score in scores]), path)
+        with bench.backend.engine(path) as engine:
+            yield engine
+
+
+def _centred(array: Array, axis: int | None) -> NDArray[np.float64]:
+    wide = array.astype(np.float64)
+    return wide if axis is None else wide - wide.mean(axis=axis, keepdims=True)
 
 
 def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:
@@ -184,13 +243,18 @@ def _is_kept(sample: Sample) -> bool:
 
 
 def _by_sample(squares: Array, samples: int) -> NDArray[np.float64]:
-    if squares.ndim == 0 or len(squares) != samples:
+    if squares.ndim == 0 or len(squares) % samples:
         return np.array([squares.sum()])
     return np.asarray(squares.reshape(samples, -1).sum(axis=1), dtype=np.float64)
 
 
-def _changed(reference: Array, found: Array) -> int:
-    if reference.ndim < 2 or reference.shape != found.shape or reference.shape[-1] < 2:
+def _decisions(output: Array) -> Array | None:
+    if output.ndim < 2 or output.shape[-1] < 2:
+        return None
+    return np.asarray(output.argmax(axis=-1))
+
+
+def _changed(reference: Array | None, found: Array | None) -> int:
+    if reference is None or found is None or reference.shape != found.shape:
         return 0
-    rows = reference.argmax(axis=-1) != found.argmax(axis=-1)
-    return int(rows.reshape(len(rows), -1).any(axis=1).sum())
+    return int((reference != found).reshape(len(reference), -1).any(axis=1).sum())

@@ -14,6 +14,7 @@ from calib.backends.tensorrt import TensorRtBuilder, choose, open_builder
 from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
 from calib.environment import package_versions
+from calib.journal import Journal
 from calib.progress import Advance, Progress
 from calib.results import StageRecord
 from calib.store import Artifact, Store, sha256_from_tree
@@ -62,6 +63,10 @@ class Workbench:
         seconds = time.perf_counter() - begin
         self.timings.append(StageRecord(name=title, seconds=seconds, reused=found.reused))
         return found
+
+    def journal(self, name: str, key: Mapping[str, Any]) -> Journal:
+        """Where the artifact of this name and key notes what it has measured so far."""
+        return self.store.journal(name, {"made_by": self.made_by, **key})
 
     @contextmanager
     def timed(self, title: str, total: int | None = None) -> Iterator[Advance]:

@@ -1,0 +1,175 @@
+"""Each group of nodes alone, then the smallest part of them in float that the goal asks for."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.backends.base import Engine
+from calib.graph.groups import Group, groups_from_selection
+from calib.graph.macs import macs_by_node
+from calib.graph.save import save_model
+from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
+from calib.journal import Journal
+from calib.progress import Advance
+from calib.results import FloatTrial, GroupRecord
+from calib.search.mixed_precision import Found, Goal, leave_in_float
+from calib.stages.build import Built, Source
+from calib.stages.panel import Panel
+from calib.store import sha256_from_file
+
+_MARGIN_DB = 1.0
+"""Choosing by a few samples flatters the choice: on others it is worse by about that."""
+ALONE_SAMPLES = 16
+TRIED_SAMPLES = 64
+TRIES_MAX = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What was found.
+
+    Attributes:
+        floats: nodes left in float, and why.
+        alone: noise of each group alone.
+        groups: the same, as recorded.
+        trials: the choices that were measured.
+        macs_int8_pct: what stays in INT8.
+    """
+
+    floats: dict[str, str]
+    alone: dict[str, float]
+    groups: tuple[GroupRecord, ...]
+    trials: tuple[FloatTrial, ...]
+    macs_int8_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search runs on, and what it reports to.
+
+    Attributes:
+        panel: the samples kept aside.
+        journal: keeps what was measured.
+        advance: told the samples run.
+        stopped: whether somebody wants the best so far.
+        folder: for the model with switches, while it is needed.
+    """
+
+    panel: Panel
+    journal: Journal
+    advance: Advance
+    stopped: Callable[[], bool]
+    folder: Path
+
+
+def groups_of(built: Built, panel: Panel) -> tuple[tuple[Group, ...], int]:
+    """The groups, and the multiply-accumulates of the whole model in a sample."""
+    batch = panel.batches[0]
+    shapes = {name: array.shape for name, array in batch.inputs.items()}
+    macs = {n: count // len(batch) for n, count in macs_by_node(built.graph, shapes).items()}
+    return groups_from_selection(built.selection, macs), max(sum(macs.values()), 1)
+
+
+def mixed(
+    search: Search, source: Source, built: Built, known: Mapping[str, float] | None = None
+) -> Mixed:
+    """Each group alone in INT8, then as many of them in float as the goal asks for.
+
+    Args:
+        search: what it runs on.
+        source: the goal.
+        built: the model, nothing of it left in float by choice.
+        known: noise of each group alone, where it is known.
+    """
+    spec = source.spec
+    groups, total = groups_of(built, search.panel)
+    path = search.folder / "switched.onnx"
+    with_switches = switched(built.graph, built.selection, built.amax, built.corrections, groups)
+    save_model(search.panel.exposed(with_switches), path)
+    with search.panel.bench.backend.engine(path) as engine:
+        measure = _measure(search, engine, groups, sha256_from_file(path))
+        names = frozenset(group.name for group in groups)
+        alone = dict.fromkeys((group.name for group in groups), 0.0)
+        for name in alone:
+            if known is not None:
+                alone[name] = known[name]
+            elif not search.stopped():
+                alone[name] = measure(names - {name}, ALONE_SAMPLES)
+        found = Found(frozenset(), 0.0, ())
+        if spec.mixed_precision == "auto":
+            weighed = sum(group.macs for group in groups)
+            goal = Goal(
+                10 ** (-(spec.sqnr_db_min + _MARGIN_DB) / 10),
+                most=1 - spec.macs_int8_pct_min / 100,
+                spent=1 - weighed / total if weighed else 0.0,
+            )
+            found = leave_in_float(
+                {group.name: group.macs for group in groups},
+                alone,
+                lambda floats: measure(floats, TRIED_SAMPLES),
+                goal,
+                TRIES_MAX,
+                search.stopped,
+            )
+    path.unlink()
+    return _outcome(groups, alone, found, total)
+
+
+def _measure(
+    search: Search, engine: Engine, groups: tuple[Group, ...], digest: str
+) -> Callable[[frozenset[str], int], float]:
+    def run(floats: frozenset[str], samples: int) -> float:
+        on: NDArray[np.bool_] = np.array([group.name not in floats for group in groups])
+        found = search.panel.judge_engine(engine, {ACTIVATIONS: on, WEIGHTS: on}, samples)
+        search.advance(found.samples)
+        return found.noise if np.isfinite(found.noise) else np.inf
+
+    def measure(floats: frozenset[str], samples: int) -> float:
+        chosen = hashlib.sha256("\n".join(sorted(floats)).encode()).hexdigest()[:16]
+        name = f"{digest[:16]} {chosen} {samples}"
+        return search.journal.once(name, lambda: [run(floats, samples)])[0]
+
+    return measure
+
+
+def _outcome(groups: tuple[Group, ...], alone: dict[str, float], found: Found, total: int) -> Mixed:
+    floats = {
+        node: f"left in float: its group alone makes {_db(alone[group.name]):.1f} dB"
+        for group in groups
+        if group.name in found.floats
+        for node in group.nodes
+    }
+    in_int8 = sum(g.macs for g in groups if g.name not in found.floats)
+    return Mixed(
+        floats,
+        alone,
+        tuple(_group_record(g, alone[g.name], total, found.floats) for g in groups),
+        tuple(
+            FloatTrial(
+                groups=tuple(sorted(trial.floats)),
+                sqnr_db=_db(trial.noise),
+                macs_int8_pct=100 * (1 - trial.share),
+                kept=trial.floats == found.floats,
+            )
+            for trial in found.trials
+        ),
+        100 * in_int8 / total,
+    )
+
+
+def _group_record(group: Group, alone: float, total: int, floats: frozenset[str]) -> GroupRecord:
+    return GroupRecord(
+        name=group.name,
+        nodes=group.nodes,
+        macs_pct=100 * group.macs / total,
+        alone_db=_db(alone) if alone > 0 else None,
+        in_float=group.name in floats,
+    )
+
+
+def _db(noise: float) -> float:
+    return float(-10 * np.log10(max(noise, 1e-30)))
