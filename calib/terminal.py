@@ -113,7 +113,8 @@ def remedies_line(remedies: RemediesRecord) -> str:
     stopped = "; stopped by hand: the next run goes on from here" if remedies.stopped else ""
     return (
         f"remedies, SQNR on {remedies.kept_aside} calibration samples kept aside: {path} dB"
-        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8{stopped}"
+        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8"
+        f"{stopped}"
     )
 
 

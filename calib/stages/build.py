@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.graph.absorb import absorb
 from calib.graph.bias import takes_bias
 from calib.graph.channel_affine import ChannelAffine, apply_affines
 from calib.graph.linear import Linear
@@ -84,6 +85,8 @@ class Built:
         aligned: activations whose threshold must stay.
         corrections: of weights and biases.
         floats: nodes that `selection` leaves in float beyond the config's rules, and why.
+        found: the corrections before weights took up factors of what reads them; they hold for
+            the same plan with more nodes in float.
     """
 
     graph: Graph
@@ -92,6 +95,7 @@ class Built:
     aligned: frozenset[str]
     corrections: Corrections
     floats: Mapping[str, str]
+    found: Corrections
 
     def int8(self) -> Graph:
         """The INT8 model."""
@@ -133,12 +137,25 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
     beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
     present = {str(node.name) for node in graph.graph}
     floats = {**{name: _SIDE for name in beside if name in present}, **plan.floats}
+    fixed = set(select(graph, source.spec, floats).activation_tensors) - set(renamed.values())
+    scaled = absorb(graph, renamed.values(), fixed)
     selection = select(graph, source.spec, floats)
     amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}
     amax.update({renamed[t]: c.amax for t, c in changed.items() if t in renamed})
     aligned = {renamed[t] for t, c in changed.items() if t in renamed and c.offset is not None}
-    corrections = _without(known, plan.floats) if known else _corrections(source, plan, treated)
-    return Built(graph, selection, amax, frozenset(aligned), corrections, floats)
+    found = _without(known, plan.floats) if known else _corrections(source, plan, treated)
+    corrections = _scaled(found, scaled)
+    return Built(graph, selection, amax, frozenset(aligned), corrections, floats, found)
+
+
+def _scaled(corrections: Corrections, factors: Mapping[str, NDArray[np.float64]]) -> Corrections:
+    """The same codes for weights whose output channels were scaled."""
+    weights = dict(corrections.weights)
+    for node in weights.keys() & factors.keys():
+        steps = (weights[node].scales * factors[node]).astype(np.float32)
+        weights[node] = replace(weights[node], scales=steps)
+    bias = {n: delta * factors.get(n, 1.0) for n, delta in corrections.bias.items()}
+    return Corrections(weights, bias)
 
 
 def _without(corrections: Corrections, floats: Mapping[str, str]) -> Corrections:

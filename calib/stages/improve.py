@@ -137,7 +137,7 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
             same = more.plan.equalized == last.plan.equalized
             found = mixed(search, source, more.built, found.alone if same else None)
             last, steps = more, (*steps, more)
-    built = build(source, replace(last.plan, floats=found.floats), last.built.corrections)
+    built = build(source, replace(last.plan, floats=found.floats), last.built.found)
     equality = panel.judge(built.graph).sqnr_db
     count = inputs.calibration.scan.samples
     record = RemediesRecord(

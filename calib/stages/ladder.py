@@ -64,7 +64,7 @@ def climb_on(source: Source, search: Search, steps: tuple[Step, ...], mixed: Mix
     where = f"mixed {digest_from_key(mixed.floats)}"
 
     def error_of(built: Built, plan: Plan, name: str) -> OutputError:
-        partly = build(source, replace(plan, floats=mixed.floats), built.corrections)
+        partly = build(source, replace(plan, floats=mixed.floats), built.found)
         return judged(search, partly, f"{where}/{name}")
 
     error = error_of(now.built, now.plan, "as it is")
