@@ -21,6 +21,7 @@ from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
 from calib.pipeline import run_calibration, run_experiment, run_sensitivity
 from calib.progress import Progress, Silent
+from calib.report import write_sensitivity
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
 from calib.stages.observation import Shard
@@ -98,13 +99,22 @@ def run(
 
 
 @app.command()
-def sensitivity(config: Path, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Where INT8 loses accuracy: each remedy, and each group of nodes alone in INT8.
+def sensitivity(
+    config: Path,
+    overrides: Overrides = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the groups as a table, too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where INT8 loses accuracy: each group of nodes alone, by activations and by weights.
 
-    Only calibration samples are used. A run of the same config takes over what was found.
+    Only calibration samples are used. One that was broken off goes on where it was.
     """
     with _interruptible():
         found = run_sensitivity(load_experiment(config, overrides or ()), _progress())
+    if csv is not None:
+        write_sensitivity(found, csv)
     if as_json:
         say(found.model_dump_json())
     else:

@@ -15,10 +15,10 @@ from calib.report import SamplesCsv, write_report
 from calib.results import (
     CandidateRecord,
     Precision,
-    RemediesRecord,
     RunResult,
     RunVerdict,
     SampleVerdict,
+    SensitivityRecord,
     TensorError,
     Verdict,
 )
@@ -44,6 +44,7 @@ from calib.stages.measure import (
 from calib.stages.observation import Shard, observed
 from calib.stages.pinned import pinned
 from calib.stages.prepare import prepared
+from calib.stages.sensitivity import sensitivity
 from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key, sha256_from_file, write_atomically
 
@@ -129,18 +130,19 @@ def run_calibration(
     return content
 
 
-def run_sensitivity(experiment: Experiment, progress: Progress) -> RemediesRecord:
-    """Where INT8's error comes from: remedies tried, and each group alone; no validation.
+def run_sensitivity(experiment: Experiment, progress: Progress) -> SensitivityRecord:
+    """Where INT8's error comes from, group by group, and what remedies do about it.
+
+    Validation is not touched.
 
     Raises:
         InputError: if the model, the data or the config cannot be used.
     """
-    spec = experiment.quantization.model_copy(update={"remedies": "auto"})
-    bench = open_workbench(experiment.model_copy(update={"quantization": spec}), progress)
-    found = prepared(bench, read_inputs(bench)).remedied
-    if found is None:
-        raise AssertionError("remedies were asked for")
-    return found.record
+    bench = open_workbench(experiment, progress)
+    inputs = read_inputs(bench)
+    found = sensitivity(bench, inputs)
+    remedied = prepared(bench, inputs).remedied
+    return found.model_copy(update={"remedies": remedied.record if remedied else None})
 
 
 def _measure(

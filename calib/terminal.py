@@ -10,11 +10,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from calib.doctor import Diagnosis
-from calib.results import CandidateRecord, RemediesRecord, RunResult, RunVerdict, Verdict
+from calib.results import (
+    CandidateRecord,
+    RemediesRecord,
+    RunResult,
+    RunVerdict,
+    SensitivityRecord,
+    Verdict,
+)
 
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
 
 _FILE_WIDTH = 120
+_MUCH = 50
+"""Per cent: more than half of the noise."""
 
 
 def output_console() -> Console:
@@ -80,24 +89,64 @@ def print_result(console: Console, result: RunResult) -> None:
     print_verdict(console, result.verdict)
 
 
-def print_sensitivity(console: Console, remedies: RemediesRecord) -> None:
-    """The remedies in their order, then the groups, the noisiest first."""
+def print_sensitivity(console: Console, found: SensitivityRecord) -> None:
+    """The groups, the noisiest first; what remedies did, if they were asked for; what to do."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("group, noisiest first", overflow="fold")
+    titles = ("alone dB", "activ.", "weights", "up to it", "flips", "clipped %", "wide", "work %")
+    for title in titles:
+        table.add_column(title, justify="right")
+    for group in sorted(found.groups, key=lambda g: _order(g.alone_db)):
+        decibels = (group.alone_db, group.activations_db, group.weights_db, group.upto_db)
+        table.add_row(
+            escape(group.name),
+            *(_decibels(value) for value in decibels),
+            str(group.upto_changed),
+            f"{group.clipped_pct:.0f}",
+            f"{group.width_ratio:.0f}",
+            f"{group.macs_pct:.2f}",
+        )
+    console.print(table)
+    console.print()
+    if found.remedies is not None:
+        _print_remedies(console, found.remedies)
+    for line in _advice(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _advice(found: SensitivityRecord) -> Iterator[str]:
+    yield (
+        f"SQNR at the model's scores against FP32, on {found.samples} calibration samples, "
+        f"thresholds by {found.calibrator}: {_decibels(found.int8_db)} dB with all groups in INT8"
+    )
+    yield (
+        "activ. and weights: only these rounded. up to it: it and all before it. wide: its widest "
+        "channel over the median one. clipped: share of its activation's noise"
+    )
+    worst = min(found.groups, key=lambda g: _order(g.alone_db), default=None)
+    if worst is None:
+        return
+    if worst.clipped_pct > _MUCH:
+        yield f"{worst.name} loses by clipping: try calibrator minmax or mse."
+    if found.remedies is None:
+        yield "quantization: auto looks for what helps, and leaves in float what nothing helps."
+
+
+def _order(decibels: float | None) -> float:
+    return float("inf") if decibels is None else decibels
+
+
+def _decibels(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.1f}"
+
+
+def _print_remedies(console: Console, remedies: RemediesRecord) -> None:
     steps = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("remedy", "SQNR dB", "kept", "what it does"):
         steps.add_column(title, justify="right" if title == "SQNR dB" else "left")
     for step in remedies.steps:
         steps.add_row(step.name, f"{step.sqnr_db:.1f}", "yes" if step.kept else "no", step.what)
     console.print(steps)
-    console.print()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("group", overflow="fold")
-    for title in ("alone dB", "work %", "in float"):
-        table.add_column(title, justify="right")
-    for group in sorted(remedies.groups, key=lambda g: g.order_db):
-        alone = "exact" if group.alone_db is None else f"{group.alone_db:.1f}"
-        floats = "yes" if group.in_float else ""
-        table.add_row(escape(group.name), alone, f"{group.macs_pct:.2f}", floats)
-    console.print(table)
     console.print()
     console.print(remedies_line(remedies), markup=False, highlight=False, soft_wrap=True)
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from calib.remedies.rounding import INT8_MAX
 
 EXPONENTS = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
-_ROWS_MAX = 512
+_ROWS_MIN, _ROWS_MAX = 64, 512
 """A mean over so many rows tells exponents apart; more only takes longer."""
+_VALUES_MAX = 1 << 20
+"""Where there are so many values in fewer rows, they do, too."""
 _BETTER_ROUNDING = 0.5
 """What GPTQ leaves of the error of the nearest codes, seen on transformers: 2 to 4 dB less."""
 _WITH_SIDE = 2
@@ -104,7 +106,9 @@ class _Judge:
     """One reader on a part of its rows, which are enough to tell choices apart."""
 
     def __init__(self, reader: Reader) -> None:
-        step = -(-reader.rows.shape[1] // _ROWS_MAX)
+        groups, count, columns = reader.rows.shape
+        most = min(max(_VALUES_MAX // max(groups * columns, 1), _ROWS_MIN), _ROWS_MAX)
+        step = -(-count // most)
         rows = np.ascontiguousarray(reader.rows[:, ::step])
         self._reader = Reader(reader.weight, rows, reader.taps)
         self._weight = reader.weight.astype(np.float32)

@@ -1,6 +1,6 @@
 """Drawing a run: reads `RunResult`, and nothing else."""
 
 from calib.report.html import render_html, write_report
-from calib.report.tables import SamplesCsv
+from calib.report.tables import SamplesCsv, write_sensitivity
 
-__all__ = ["SamplesCsv", "render_html", "write_report"]
+__all__ = ["SamplesCsv", "render_html", "write_report", "write_sensitivity"]

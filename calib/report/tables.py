@@ -6,7 +6,8 @@ from types import TracebackType
 
 import pandas as pd
 
-from calib.results import RunResult, SampleVerdict
+from calib.results import RunResult, SampleVerdict, SensitivityRecord
+from calib.store import write_atomically
 
 _INT8_MAX = 127
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -123,3 +124,21 @@ def write_thresholds_csv(result: RunResult, path: Path) -> None:
         for a in result.calibration.activations
     ]
     pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_sensitivity(found: SensitivityRecord, path: Path) -> None:
+    """A line for each group, in graph order.
+
+    Raises:
+        StoreError: if the file cannot be written.
+    """
+    rows = [
+        {
+            **group.model_dump(),
+            "name": safe_text(group.name),
+            "nodes": safe_text(" ".join(group.nodes)),
+            "widest_channels": " ".join(map(str, group.widest_channels)),
+        }
+        for group in found.groups
+    ]
+    write_atomically(path, pd.DataFrame(rows).to_csv(index=False))

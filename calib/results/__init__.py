@@ -47,6 +47,7 @@ from calib.results.run import (
     RunResult,
     StageRecord,
 )
+from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -61,6 +62,7 @@ __all__ = [
     "FlipSummary",
     "FloatTrial",
     "GroupRecord",
+    "GroupSensitivity",
     "LatencyRecord",
     "LeftAloneRecord",
     "ModelRecord",
@@ -72,6 +74,7 @@ __all__ = [
     "RunResult",
     "RunVerdict",
     "SampleVerdict",
+    "SensitivityRecord",
     "StageRecord",
     "TaskKind",
     "TaskScore",

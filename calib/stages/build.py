@@ -16,7 +16,7 @@ from calib.graph.load import Graph
 from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq
 from calib.graph.select import Selection, SelectionSpec, select
 from calib.remedies.bias_correction import bias_shift
-from calib.remedies.coordinate_descent import descended_codes
+from calib.remedies.coordinate_descent import descended_codes, descended_groups
 from calib.remedies.equalization import Equalized, Reader, quantized_rows, scaled_weight
 from calib.remedies.gptq import gptq_codes
 from calib.remedies.rounding import largest_scales, nearest_codes
@@ -207,15 +207,15 @@ def rounded(
     """
     weight = scaled_weight(reader, choice)
     scales = largest_scales(weight.reshape(-1, weight.shape[2])).reshape(weight.shape[:2])
-    pairs = list(zip(weight, scales, strict=True))
     if rounding == "nearest":
-        return np.stack([nearest_codes(*pair) for pair in pairs]), scales.ravel()
+        flat = nearest_codes(weight.reshape(-1, weight.shape[2]), scales.ravel())
+        return flat.reshape(weight.shape), scales.ravel()
     _, inputs = quantized_rows(reader, choice)
-    found = [
-        _together(matrix, own, _covariance(rows))
-        for (matrix, own), rows in zip(pairs, inputs, strict=True)
-    ]
-    return np.stack(found), scales.ravel()
+    if len(weight) > 1:
+        grams = _covariances(inputs)
+        return descended_groups(weight, scales, grams, sweeps=2 * _SWEEPS), scales.ravel()
+    (matrix,), (own,), (rows,) = weight, scales, inputs
+    return _together(matrix, own, _covariances(rows[None])[0])[None], scales.ravel()
 
 
 def _together(
@@ -226,9 +226,11 @@ def _together(
     return descended_codes(weight, scales, gram, first, sweeps=_SWEEPS)
 
 
-def _covariance(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    centred = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return np.asarray(centred.T @ centred, dtype=np.float64) / len(rows)
+def _covariances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each group's rows (groups, rows, columns), about their mean; float64."""
+    centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    products = np.matmul(centred.transpose(0, 2, 1), centred)
+    return np.asarray(products / np.float32(rows.shape[1]), dtype=np.float64)
 
 
 def _bias(

@@ -22,11 +22,11 @@ from calib.stages.workbench import Workbench
 from data_loaders import Batch
 from data_loaders.types import Array
 
-_ROW_BYTES = 1 << 28
+_ROW_BYTES = 1 << 27
 """Memory for rows, of all activations together."""
-_ROWS_MIN, _ROWS_MAX = 1024, 4096
+_ROWS_MIN, _ROWS_MAX = 512, 4096
 _ROWS_A_COLUMN = 4
-_TAP_BYTES = 1 << 28
+_TAP_BYTES = 1 << 27
 """Memory for the activations of one batch."""
 _FLOAT_BYTES = 4
 
@@ -100,7 +100,8 @@ def fit(
                 outputs = engine.infer(batch.inputs)
                 list(pool.map(lambda name: add(name, batch, outputs), names))  # noqa: B023 - used at once
                 advance(len(batch))
-    found = {name: counter.freeze() for name, counter in counters.items()}
+    # Each is let go as soon as its rows are put together, so that they are not there twice.
+    found = {name: counters.pop(name).freeze() for name in list(counters)}
     return Fitted(
         {name: sample for name, sample in found.items() if sample is not None},
         {name: value or SAFE_AMAX for name, value in amax.items()},

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from linear_layers import linear_layer, measured_error
 
-from calib.remedies.coordinate_descent import descended_codes
+from calib.remedies.coordinate_descent import descended_codes, descended_groups
 from calib.remedies.gptq import gptq_codes
 from calib.remedies.rounding import largest_scales, nearest_codes
 
@@ -61,3 +61,21 @@ def test_codes_of_another_shape_are_refused():
             layer.gram,
             np.zeros((2, 2), dtype=np.int8),
         )
+
+
+def test_many_groups_at_once_are_each_group_by_itself():
+    layers = [linear_layer(seed, outputs=2, inputs=9, dead=(3,)) for seed in range(5)]
+    scales = np.stack([largest_scales(layer.weight) for layer in layers])
+    weight, gram = (np.stack([getattr(one, name) for one in layers]) for name in ("weight", "gram"))
+    found = descended_groups(weight, scales, gram, sweeps=3)
+    for layer, own, codes in zip(layers, scales, found, strict=True):
+        start = nearest_codes(layer.weight, own)
+        wanted = descended_codes(layer.weight, own, layer.gram, start, sweeps=3)
+        np.testing.assert_array_equal(codes, wanted)
+
+
+def test_groups_whose_gram_matrices_do_not_fit_are_refused():
+    layer = linear_layer(1)
+    scales = largest_scales(layer.weight)[None]
+    with pytest.raises(ValueError, match="Gram"):
+        descended_groups(layer.weight[None], scales, layer.gram)

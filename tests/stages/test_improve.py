@@ -1,6 +1,7 @@
 """`quantization: auto` as a user has it: what it gives, what it keeps, what it does not touch."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from calib.config import load_experiment
 from calib.errors import ConfigError
 from calib.pipeline import run_experiment
 from calib.progress import Silent
+from calib.stages.panel import Panel
 
 QUICK = ("throughput.batch_sizes=[]", "analysis.layer_samples=0")
 AUTO = ("quantization=auto", "calibration.calibrators=[{kind: minmax}]")
@@ -171,15 +173,68 @@ def test_pinned_settings_name_every_node_left_in_float(outliers):
     assert reasons
 
 
-def test_sensitivity_shows_remedies_and_groups_without_a_run(outliers, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["calib", "sensitivity", "config.yaml"])
+def command(monkeypatch, capsys, *words):
+    """What a calib command prints."""
+    monkeypatch.setattr(sys, "argv", ["calib", *words])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
-    shown = capsys.readouterr().out
-    for text in ("equalize", "fc1", "fc2", "alone dB"):
+    return capsys.readouterr().out
+
+
+def test_sensitivity_shows_every_group_and_the_remedies_without_a_run(
+    outliers, monkeypatch, capsys
+):
+    how = [word for setting in (*AUTO, *QUICK) for word in ("--set", setting)]
+    shown = command(monkeypatch, capsys, "sensitivity", "config.yaml", *how)
+    for text in ("equalize", "fc1", "fc2", "alone dB", "weights"):
         assert text in shown
     assert not list(Path("reports").glob("small/*"))
+
+
+def test_sensitivity_tells_activations_from_weights_and_names_the_wide_channels(
+    outliers, monkeypatch, capsys
+):
+    shown = command(monkeypatch, capsys, "sensitivity", "config.yaml", "--csv", "s.csv", "--json")
+    record = json.loads(shown)
+    assert record["remedies"] is None
+    groups = {group["name"]: group for group in record["groups"]}
+    first = groups["fc1"]
+    assert all(channel % 8 == 3 for channel in first["widest_channels"])
+    assert first["width_ratio"] > 30
+    # The channels beside the wide ones lose nearly all codes: it is the activation.
+    assert first["activations_db"] < first["weights_db"] - 6
+    noise = [10 ** (-first[name] / 10) for name in ("activations_db", "weights_db", "alone_db")]
+    assert noise[2] == pytest.approx(noise[0] + noise[1], rel=0.25)
+    assert record["groups"][-1]["upto_db"] == record["int8_db"]
+    assert Path("s.csv").read_text().splitlines()[0].startswith("name,nodes,macs_pct,alone_db")
+
+
+def test_ctrl_c_keeps_the_best_so_far_and_the_next_run_goes_on(outliers, monkeypatch):
+    judge, judged = Panel.judge, []
+
+    def interrupted(panel, graph):
+        judged.append(graph)
+        if len(judged) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return judge(panel, graph)
+
+    monkeypatch.setattr(Panel, "judge", interrupted)
+    first = run(*AUTO).result.remedies
+    assert first.stopped
+    assert len(first.steps) == 2
+    assert first.groups
+    assert not any(group.in_float for group in first.groups)
+    judged.clear()
+    judged += [None, None]
+    second = run(*AUTO).result
+    assert not second.remedies.stopped
+    assert len(second.remedies.steps) > 2
+    assert [s.reused for s in second.stages if s.name == "remedies"] == [False]
+    # The steps that the first run had judged were not run again; the rest and the equality were.
+    assert len(judged) - 2 < len(second.remedies.steps) + 1
+    for one, other in zip(first.steps, second.remedies.steps, strict=False):
+        assert one.sqnr_db == other.sqnr_db
 
 
 def test_too_few_samples_to_fit_and_to_judge_are_refused(outliers):
