@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data_loaders.types import Array
 
 _VALUES_ENOUGH = 8192
+_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +83,18 @@ class ChannelAccumulator:
     """Collects one activation batch by batch. Not safe for two threads at once.
 
     Args:
-        windows: how its readers see it, and how many rows to keep of each sample; all with a kernel
-            (a convolution's input, channels on axis 1), or all without (channels on the last).
+        windows: how its readers see it, and how many rows to keep of a sample on average; all
+            with a kernel (a convolution's input, channels on axis 1), or all without (channels on
+            the last).
     """
 
-    def __init__(self, windows: Mapping[Window, int]) -> None:
+    def __init__(self, windows: Mapping[Window, float]) -> None:
         self._windows = tuple(windows)
         self._rows_each = dict(windows)
         self._values = 0
         self._low: dict[int, NDArray[np.float64]] = {}
         self._high: dict[int, NDArray[np.float64]] = {}
-        self._rows: dict[Window, list[tuple[str, NDArray[np.float32]]]] = {
-            window: [] for window in self._windows
-        }
+        self._rows = {window: _Rows() for window in self._windows}
 
     def add(self, ids: Sequence[str], array: Array, real: NDArray[np.bool_] | None = None) -> None:
         """Add one batch.
@@ -128,10 +128,7 @@ class ChannelAccumulator:
             return None
         lows, highs = np.stack(list(self._low.values())), np.stack(list(self._high.values()))
         low, high = lows.min(axis=0), highs.max(axis=0)
-        rows = {}
-        for window, kept in self._rows.items():
-            ordered = [part for _, part in sorted(kept, key=lambda pair: pair[0])]
-            rows[window] = np.ascontiguousarray(np.concatenate(ordered, axis=1))
+        rows = {window: kept.in_order() for window, kept in self._rows.items()}
         growth = lows.mean(axis=0) - low, high - highs.mean(axis=0)
         return ChannelSample(low, high, rows, *growth, self._values)
 
@@ -146,14 +143,43 @@ class ChannelAccumulator:
 
     def _keep(self, window: Window, sample: str, values: Array) -> None:
         rng = np.random.default_rng(zlib.crc32(sample.encode()))
+        # Of one and a half rows a sample, every other sample gives two.
+        wanted = math.floor(self._rows_each[window] + rng.random())
         if window.kernel:
-            rows = _patches(values, window, self._rows_each[window], rng)
+            rows = _patches(values, window, wanted, rng)
         else:
-            count = min(self._rows_each[window], len(values))
+            count = min(wanted, len(values))
             rows = values[np.sort(rng.choice(len(values), count, replace=False))]
         columns = rows.shape[1] // window.groups
-        grouped = rows.astype(np.float32).reshape(len(rows), window.groups, columns)
-        self._rows[window].append((sample, grouped.transpose(1, 0, 2)))
+        grouped = rows.reshape(len(rows), window.groups, columns)
+        self._rows[window].add(sample, grouped.transpose(1, 0, 2))
+
+
+class _Rows:
+    """Rows of many samples in a few large arrays: small ones would leave the memory in pieces."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.float32]] = []
+        self._used = 0
+        self._places: list[tuple[str, int, int, int]] = []
+
+    def add(self, sample: str, rows: Array) -> None:
+        """Keep (groups, rows, columns) of a sample."""
+        groups, count, columns = rows.shape
+        if not self._blocks or self._used + count > self._blocks[-1].shape[1]:
+            room = max(count, _BLOCK_VALUES // max(groups * columns, 1))
+            self._blocks.append(np.empty((groups, room, columns), dtype=np.float32))
+            self._used = 0
+        stop = self._used + count
+        self._blocks[-1][:, self._used : stop] = rows
+        self._places.append((sample, len(self._blocks) - 1, self._used, stop))
+        self._used = stop
+
+    def in_order(self) -> NDArray[np.float32]:
+        """All rows in the order of the samples' names, float32 (groups, rows, columns)."""
+        places = sorted(self._places)
+        parts = [self._blocks[block][:, start:stop] for _, block, start, stop in places]
+        return np.concatenate(parts, axis=1)
 
 
 def _by_sample(array: Array, samples: int) -> Array:

@@ -26,7 +26,8 @@ _ROW_BYTES = 1 << 27
 """Memory for rows, of all activations together."""
 _ROWS_MIN, _ROWS_MAX = 512, 4096
 _ROWS_A_COLUMN = 4
-_TAP_BYTES = 1 << 27
+_ROWS_LEAST = 64
+_TAP_BYTES = 1 << 25
 """Memory for the activations of one batch."""
 _FLOAT_BYTES = 4
 
@@ -94,7 +95,7 @@ def fit(
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(bench.backend.threads) as pool:
         path = Path(folder, "fitted.onnx")
         size = _batch_size(bench, inputs, graph, names, path)
-        save_model(tapped(graph, [n for n in names if not _is_input(graph, n)]), path)
+        save_model(tapped(graph, [n for n in names if not _is_input(graph, n)]), path, passing=True)
         with bench.backend.engine(path, spinning=False) as engine:
             for batch in fitting_batches(inputs, size):
                 outputs = engine.infer(batch.inputs)
@@ -111,7 +112,7 @@ def fit(
 
 def _rows_each(
     columns: Mapping[tuple[str, Window], tuple[int, int]], samples: int
-) -> dict[tuple[str, Window], int]:
+) -> dict[tuple[str, Window], float]:
     """Rows of a sample to keep: more where a group has more columns, all within the memory.
 
     Args:
@@ -124,7 +125,7 @@ def _rows_each(
     }
     need = sum(wanted[key] * width * _FLOAT_BYTES for key, (width, _) in columns.items())
     share = min(1.0, _ROW_BYTES / max(need, 1))
-    return {key: math.ceil(rows * share / max(samples, 1)) for key, rows in wanted.items()}
+    return {key: max(rows * share, _ROWS_LEAST) / max(samples, 1) for key, rows in wanted.items()}
 
 
 def _is_input(graph: Graph, name: str) -> bool:
@@ -137,7 +138,7 @@ def _batch_size(
     """The samples whose observed activations fit the memory, at most the config's."""
     inner = [name for name in names if not _is_input(graph, name)]
     first = next(fitting_batches(inputs, 1))
-    save_model(sized(graph, inner), path)
+    save_model(sized(graph, inner), path, passing=True)
     with bench.backend.engine(path, spinning=False) as engine:
         shapes = engine.infer(first.inputs).values()
         need = sum(math.prod(shape.tolist()) for shape in shapes) * _FLOAT_BYTES

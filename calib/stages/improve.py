@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calib.graph.groups import groups_from_selection
 from calib.graph.linear import linears
 from calib.graph.load import Graph
 from calib.graph.qdq import Corrections, QuantizedWeight
@@ -21,13 +22,15 @@ from calib.stages.build import Built, Plan, Source, build
 from calib.stages.fit import fit
 from calib.stages.inputs import Inputs
 from calib.stages.ladder import Step, climb, climb_on, kept
-from calib.stages.mixed import Search, mixed
-from calib.stages.panel import open_panel
+from calib.stages.mixed import ALONE_SAMPLES, TRIED_SAMPLES, Search, mixed
+from calib.stages.panel import KEPT_MAX, open_panel
 from calib.stages.workbench import Workbench
 from calib.stop import stoppable
 from calib.store import write_atomically
 from data_loaders.types import Array
 
+_JUDGEMENTS, _SEARCH_RUNS = 8, 14
+"""Of remedies, and of choices of what stays in float, as it usually goes."""
 EQUAL_DB = 80.0
 """Rewriting moves float32's last digits; less than this is no rounding any more."""
 
@@ -88,7 +91,7 @@ def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selectio
         journal.close()
 
     try:
-        found = bench.artifact("remedies", "remedies", key, make)
+        found = bench.artifact("remedies", "remedies", key, make, _expected(inputs, selection))
     except _StoppedError as so_far:
         built, record = so_far.built, so_far.record
         once = {**key, "stopped": time.time_ns()}
@@ -96,6 +99,15 @@ def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selectio
             "remedies", "remedies so far", once, lambda f, _: _write(built, record, f)
         )
     return _read(bench, found.path, found.digest)
+
+
+def _expected(inputs: Inputs, selection: Selection) -> int:
+    """About how many samples will be run, for the time left."""
+    samples = inputs.calibration.scan.samples
+    aside = min(KEPT_MAX, samples // 4)
+    groups = len(groups_from_selection(selection, {}))
+    judged = _JUDGEMENTS * aside + groups * min(ALONE_SAMPLES, aside)
+    return samples - aside + judged + _SEARCH_RUNS * min(TRIED_SAMPLES, aside)
 
 
 class _StoppedError(Exception):
@@ -130,14 +142,15 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     source = Source(graph, spec, task.selection, nodes, fitted, threads)
     steps = climb(source, search)
     last = list(kept(steps))[-1]
-    found = mixed(search, source, last.built)
+    found = mixed(search, source, build(source, last.plan, last.found))
     if found.floats and not task.stopped():
         more = climb_on(source, search, steps, found)
         if more is not None:
             same = more.plan.equalized == last.plan.equalized
-            found = mixed(search, source, more.built, found.alone if same else None)
+            built = build(source, more.plan, more.found)
+            found = mixed(search, source, built, found.alone if same else None)
             last, steps = more, (*steps, more)
-    built = build(source, replace(last.plan, floats=found.floats), last.built.found)
+    built = build(source, replace(last.plan, floats=found.floats), last.found)
     equality = panel.judge(built.graph).sqnr_db
     count = inputs.calibration.scan.samples
     record = RemediesRecord(
@@ -160,16 +173,14 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
 
 
 def _step_record(step: Step) -> RemedyStep:
-    graph = step.built.graph.graph
-    constants = (value.const_value for value in graph.initializers.values())
     return RemedyStep(
         name=step.name,
         what=step.what,
         sqnr_db=step.error.sqnr_db,
         changed=step.error.changed,
         kept=step.kept,
-        nodes=len(graph),
-        size_bytes=sum(constant.nbytes for constant in constants if constant is not None),
+        nodes=step.nodes,
+        size_bytes=step.size_bytes,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from calib.graph.qdq import Corrections
 from calib.remedies.equalization import Equalized, Extremes, Options, as_it_is, best, choices
 from calib.stages.build import Built, Plan, Source, biased, build
 from calib.stages.mixed import Mixed, Search
@@ -27,17 +28,30 @@ class Step:
         name: e.g. equalize.
         what: a sentence for the report.
         plan: with it.
-        built: the same, carried out.
-        error: at the model's outputs.
+        found: the corrections that belong to the plan.
+        error: at the model's scores.
         kept: whether it went on from here.
+        nodes: operators of the rewritten model.
+        size_bytes: its constants.
     """
 
     name: str
     what: str
     plan: Plan
-    built: Built
+    found: Corrections
     error: OutputError
     kept: bool
+    nodes: int
+    size_bytes: int
+
+
+def _step_from_built(
+    name: str, what: str, plan: Plan, built: Built, error: OutputError, *, kept: bool
+) -> Step:
+    graph = built.graph.graph
+    constants = (value.const_value for value in graph.initializers.values())
+    size = sum(constant.nbytes for constant in constants if constant is not None)
+    return Step(name, what, plan, built.found, error, kept, len(graph), size)
 
 
 def climb(source: Source, search: Search) -> tuple[Step, ...]:
@@ -63,22 +77,23 @@ def climb_on(source: Source, search: Search, steps: tuple[Step, ...], mixed: Mix
     first = now = next(step for step in reversed(steps) if step.kept)
     where = f"mixed {digest_from_key(mixed.floats)}"
 
-    def error_of(built: Built, plan: Plan, name: str) -> OutputError:
-        partly = build(source, replace(plan, floats=mixed.floats), built.found)
+    def error_of(plan: Plan, found: Corrections, name: str) -> OutputError:
+        partly = build(source, replace(plan, floats=mixed.floats), found)
         return judged(search, partly, f"{where}/{name}")
 
-    error = error_of(now.built, now.plan, "as it is")
+    error = error_of(now.plan, now.found, "as it is")
     for step in steps:
         if step.kept or search.stopped():
             continue
-        plan, built = step.plan, step.built
+        plan, found = step.plan, step.found
         if plan.rounding != now.plan.rounding == "gptq":
             plan = replace(plan, rounding="gptq", correct_bias=True)
-            built = build(source, plan)
-        found = error_of(built, plan, step.name)
-        if found.is_below(error, _GAIN_DB):
-            now = Step(f"{step.name}, once more", step.what, plan, built, found, kept=True)
-            error = found
+            found = build(source, plan).found
+        after = error_of(plan, found, step.name)
+        if after.is_below(error, _GAIN_DB):
+            name = f"{step.name}, once more"
+            now = replace(step, name=name, plan=plan, found=found, error=after, kept=True)
+            error = after
     return None if now is first else now
 
 
@@ -150,7 +165,7 @@ def _step(
     error = judged(search, built, f"{way}/{name}")
     last = next((step for step in reversed(before) if step.kept), None)
     kept = last is None or error.is_below(last.error, _GAIN_DB)
-    return Step(name, what, plan, built, error, kept)
+    return _step_from_built(name, what, plan, built, error, kept=kept)
 
 
 def judged(search: Search, built: Built, name: str) -> OutputError:

@@ -19,7 +19,7 @@ from calib.results import FloatTrial, GroupRecord
 from calib.search.mixed_precision import Found, Goal, leave_in_float
 from calib.stages.build import Built, Source
 from calib.stages.panel import Panel
-from calib.store import sha256_from_file
+from calib.store import digest_from_key, sha256_from_file
 
 _MARGIN_DB = 1.0
 """Choosing by a few samples flatters the choice: on others it is worse by about that."""
@@ -88,10 +88,9 @@ def mixed(
     spec = source.spec
     groups, total = groups_of(built, search.panel)
     path = search.folder / "switched.onnx"
-    with_switches = switched(built.graph, built.selection, built.amax, built.corrections, groups)
-    save_model(search.panel.exposed(with_switches), path)
+    files = _write_switched(search.panel, built, groups, path)
     with search.panel.bench.backend.engine(path) as engine:
-        measure = _measure(search, engine, groups, sha256_from_file(path))
+        measure = _measure(search, engine, groups, _digest(files))
         names = frozenset(group.name for group in groups)
         alone = dict.fromkeys((group.name for group in groups), 0.0)
         for name in alone:
@@ -115,8 +114,22 @@ def mixed(
                 TRIES_MAX,
                 search.stopped,
             )
-    path.unlink()
+    for file in files:
+        file.unlink()
     return _outcome(groups, alone, found, total)
+
+
+def _write_switched(
+    panel: Panel, built: Built, groups: tuple[Group, ...], path: Path
+) -> tuple[Path, ...]:
+    """The files; in a function of its own, so that the graph's memory is let go."""
+    graph = switched(built.graph, built.selection, built.amax, built.corrections, groups)
+    save_model(panel.exposed(graph), path, passing=True)
+    return tuple(sorted(path.parent.glob(f"{path.name}*")))
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    return digest_from_key({"files": [sha256_from_file(file) for file in files]})
 
 
 def _measure(

@@ -27,7 +27,7 @@ from data_loaders.types import Array
 
 _SHARE = 4
 """Every fourth sample or so is kept aside."""
-_SAMPLES_MAX = 128
+KEPT_MAX = 128
 _SCORE_BYTES_MAX = 1 << 26
 
 
@@ -104,7 +104,7 @@ class Panel:
         """Run a model as it is."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "judged.onnx")
-            save_model(self.exposed(graph), path)
+            save_model(self.exposed(graph), path, passing=True)
             with self.bench.backend.engine(path) as engine:
                 return self.judge_engine(engine)
 
@@ -185,7 +185,7 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
             reference.append(outputs)
             decisions.append(_decisions(found[task]))
             count += len(batch)
-            if count >= _SAMPLES_MAX:
+            if count >= KEPT_MAX:
                 break
     if count in (0, inputs.calibration.scan.samples):
         raise ConfigError(
@@ -215,7 +215,9 @@ def _reference_engine(
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "reference.onnx")
-        save_model(tapped(inputs.model.graph, [score.tensor for score in scores]), path)
+        save_model(
+            tapped(inputs.model.graph, [score.tensor for score in scores]), path, passing=True
+        )
         with bench.backend.engine(path) as engine:
             yield engine
 

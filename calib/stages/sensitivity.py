@@ -104,7 +104,7 @@ class _Measured:
             model = switched(
                 self.ready.graph, self.ready.selection, self.amax, Corrections(), groups
             )
-            save_model(panel.exposed(model), path)
+            save_model(panel.exposed(model), path, passing=True)
             with self.bench.backend.engine(path) as engine:
                 measure = self._measure(panel, engine, len(groups))
                 total = max(sum(macs.values()), 1)
@@ -177,7 +177,9 @@ class _Measured:
             some = names[start : start + _TAPS_AT_ONCE]
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, "tapped.onnx")
-                save_model(tapped(graph, [name for name in some if name not in inputs]), path)
+                save_model(
+                    tapped(graph, [name for name in some if name not in inputs]), path, passing=True
+                )
                 with self.bench.backend.engine(path) as engine:
                     arrays = {**inputs, **engine.infer(inputs)}
                     for name in some:

@@ -200,3 +200,12 @@ def test_few_patches_are_some_of_all():
         matches = (kept[:, None] == own[None]).all(axis=2)
         assert (matches.sum(axis=1) == 1).all()
         assert matches.sum(axis=0).max() == 1
+
+
+def test_a_part_of_a_row_a_sample_gives_that_many_rows_of_all_samples():
+    samples = [(f"text {i}", np.full((20, 3), i, dtype=np.float32)) for i in range(400)]
+    found = accumulated([((i,), v[None], None) for i, v in samples], {ROW: 0.25})
+    rows = found.rows[ROW][0]
+    assert 60 < len(rows) < 140
+    again = accumulated([((i,), v[None], None) for i, v in samples[::-1]], {ROW: 0.25})
+    np.testing.assert_array_equal(again.rows[ROW][0], rows)
