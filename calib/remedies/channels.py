@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.remedies.moments import Moments, Rows
 from data_loaders.types import Array
 
 _VALUES_ENOUGH = 8192
-_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """How much of an activation is kept for a window, on average of a sample.
+
+    Attributes:
+        rows: as they are.
+        moments: further rows that only the moments are made of, besides those; 0 = no moments.
+    """
+
+    rows: float
+    moments: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelSample:
     """One activation.
 
@@ -53,6 +66,8 @@ class ChannelSample:
         low: float64 (channels,): the smallest value of each channel.
         high: likewise the largest.
         rows: by window, float32 (groups, rows, columns a group); a column is a channel's tap.
+        covariances: by window that has moments, float32 (groups, columns a group, the same), about
+            the mean.
         low_growth: float64 (channels,), >= 0: how much lower `low` is than that of half the
             samples, in the mean of two halves.
         high_growth: likewise how much higher `high` is.
@@ -62,6 +77,7 @@ class ChannelSample:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     rows: dict[Window, NDArray[np.float32]]
+    covariances: dict[Window, NDArray[np.float32]]
     low_growth: NDArray[np.float64]
     high_growth: NDArray[np.float64]
     values: int
@@ -83,18 +99,18 @@ class ChannelAccumulator:
     """Collects one activation batch by batch. Not safe for two threads at once.
 
     Args:
-        windows: how its readers see it, and how many rows to keep of a sample on average; all
-            with a kernel (a convolution's input, channels on axis 1), or all without (channels on
-            the last).
+        windows: how its readers see it, and what to keep; all with a kernel (a convolution's input,
+            channels on axis 1), or all without (channels on the last).
     """
 
-    def __init__(self, windows: Mapping[Window, float]) -> None:
+    def __init__(self, windows: Mapping[Window, Kept]) -> None:
         self._windows = tuple(windows)
-        self._rows_each = dict(windows)
+        self._kept = dict(windows)
         self._values = 0
         self._low: dict[int, NDArray[np.float64]] = {}
         self._high: dict[int, NDArray[np.float64]] = {}
-        self._rows = {window: _Rows() for window in self._windows}
+        self._rows = {window: Rows() for window in self._windows}
+        self._moments = {window: Moments() for window, kept in windows.items() if kept.moments}
 
     def add(self, ids: Sequence[str], array: Array, real: NDArray[np.bool_] | None = None) -> None:
         """Add one batch.
@@ -109,18 +125,33 @@ class ChannelAccumulator:
         has_length = real is not None and array.ndim > 2 and array.shape[:2] == real.shape
         kept = real if has_length and not spatial else None
         halves = np.array([zlib.crc32(sample.encode()) >> 16 & 1 for sample in ids])
-        for half in (0, 1) if len(array) == len(ids) else (-1,):
-            part = array if half < 0 else array[halves == half]
-            if kept is not None:
-                part = part[kept[halves == half]]
-            self._widen(half, part, 1 if spatial else -1)
+        axis = 1 if spatial else -1
+        if len(array) != len(ids):
+            self._widen(-1, array, axis)
+        elif kept is None:
+            self._widen_each(halves, array, axis)
+        else:
+            for half in (0, 1):
+                self._widen(half, array[halves == half][kept[halves == half]], axis)
+        rows: dict[Window, list[Array]] = {window: [] for window in self._moments}
         for index, sample in enumerate(ids):
             values = array[index] if len(array) == len(ids) else array[0]
             if not spatial:
                 values = values if kept is None else values[kept[index]]
                 values = values.reshape(-1, values.shape[-1])
-            for window in self._windows:
-                self._keep(window, sample, values)
+            rng = np.random.default_rng(zlib.crc32(sample.encode()))
+            for window, kept_each in self._kept.items():
+                count = kept_each.rows + kept_each.moments
+                found = _rows(window, values, math.ceil(count), rng)
+                # Of one and a half rows a sample, every other sample gives two.
+                wanted = math.floor(kept_each.rows + rng.random())
+                few = wanted < len(found)
+                own = found[rng.permutation(len(found))[:wanted]] if few else found
+                self._rows[window].add(sample, own.transpose(1, 0, 2))
+                if window in rows:
+                    rows[window].append(found)
+        for window, parts in rows.items():
+            self._moments[window].add(np.concatenate(parts).transpose(1, 0, 2))
 
     def freeze(self) -> ChannelSample | None:
         """What was collected, rows in the order of the samples' ids; None if nothing was."""
@@ -129,57 +160,44 @@ class ChannelAccumulator:
         lows, highs = np.stack(list(self._low.values())), np.stack(list(self._high.values()))
         low, high = lows.min(axis=0), highs.max(axis=0)
         rows = {window: kept.in_order() for window, kept in self._rows.items()}
+        covariances = {window: sums.covariance() for window, sums in self._moments.items()}
         growth = lows.mean(axis=0) - low, high - highs.mean(axis=0)
-        return ChannelSample(low, high, rows, *growth, self._values)
+        return ChannelSample(low, high, rows, covariances, *growth, self._values)
 
     def _widen(self, half: int, values: Array, axis: int) -> None:
         if not values.size:
             return
         self._values += values.size // values.shape[axis]
         others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
-        low, high = (bound(values, axis=others).astype(np.float64) for bound in (np.min, np.max))
+        self._reach(half, values.min(axis=others), values.max(axis=others))
+
+    def _widen_each(self, halves: NDArray[np.int64], values: Array, axis: int) -> None:
+        """The same without copying the samples of a half."""
+        if not values.size:
+            return
+        self._values += values.size // values.shape[axis]
+        others = tuple(i for i in range(1, values.ndim) if i != axis % values.ndim)
+        low, high = values.min(axis=others), values.max(axis=others)
+        for half in (0, 1):
+            own = halves == half
+            if own.any():
+                self._reach(half, low[own].min(axis=0), high[own].max(axis=0))
+
+    def _reach(self, half: int, low: Array, high: Array) -> None:
+        low, high = low.astype(np.float64), high.astype(np.float64)
         self._low[half] = np.minimum(self._low.get(half, low), low)
         self._high[half] = np.maximum(self._high.get(half, high), high)
 
-    def _keep(self, window: Window, sample: str, values: Array) -> None:
-        rng = np.random.default_rng(zlib.crc32(sample.encode()))
-        # Of one and a half rows a sample, every other sample gives two.
-        wanted = math.floor(self._rows_each[window] + rng.random())
-        if window.kernel:
-            rows = _patches(values, window, wanted, rng)
-        else:
-            count = min(wanted, len(values))
-            rows = values[np.sort(rng.choice(len(values), count, replace=False))]
-        columns = rows.shape[1] // window.groups
-        grouped = rows.reshape(len(rows), window.groups, columns)
-        self._rows[window].add(sample, grouped.transpose(1, 0, 2))
 
-
-class _Rows:
-    """Rows of many samples in a few large arrays: small ones would leave the memory in pieces."""
-
-    def __init__(self) -> None:
-        self._blocks: list[NDArray[np.float32]] = []
-        self._used = 0
-        self._places: list[tuple[str, int, int, int]] = []
-
-    def add(self, sample: str, rows: Array) -> None:
-        """Keep (groups, rows, columns) of a sample."""
-        groups, count, columns = rows.shape
-        if not self._blocks or self._used + count > self._blocks[-1].shape[1]:
-            room = max(count, _BLOCK_VALUES // max(groups * columns, 1))
-            self._blocks.append(np.empty((groups, room, columns), dtype=np.float32))
-            self._used = 0
-        stop = self._used + count
-        self._blocks[-1][:, self._used : stop] = rows
-        self._places.append((sample, len(self._blocks) - 1, self._used, stop))
-        self._used = stop
-
-    def in_order(self) -> NDArray[np.float32]:
-        """All rows in the order of the samples' names, float32 (groups, rows, columns)."""
-        places = sorted(self._places)
-        parts = [self._blocks[block][:, start:stop] for _, block, start, stop in places]
-        return np.concatenate(parts, axis=1)
+def _rows(window: Window, values: Array, count: int, rng: np.random.Generator) -> Array:
+    """Some rows of a sample, (rows, groups, columns a group)."""
+    if window.kernel:
+        rows = _patches(values, window, count, rng)
+    else:
+        count = min(count, len(values))
+        rows = values[np.sort(rng.choice(len(values), count, replace=False))]
+    found: Array = rows.reshape(len(rows), window.groups, rows.shape[1] // window.groups)
+    return found
 
 
 def _by_sample(array: Array, samples: int) -> Array:
@@ -199,23 +217,29 @@ def _patches(image: Array, window: Window, count: int, rng: np.random.Generator)
         rng: chooses them.
     """
     rank = len(window.kernel)
-    pads = [(window.pads[i], window.pads[rank + i]) for i in range(rank)]
-    padded = np.pad(image, [(0, 0), *pads]) if any(window.pads) else image
+    ends = window.pads or (0,) * 2 * rank
+    pads = [(ends[i], ends[rank + i]) for i in range(rank)]
     reach = [d * (k - 1) + 1 for d, k in zip(window.dilations, window.kernel, strict=True)]
     sizes = [
-        max((size - r) // stride + 1, 0)
-        for size, r, stride in zip(padded.shape[1:], reach, window.strides, strict=True)
+        max((size + sum(pad) - r) // stride + 1, 0)
+        for size, pad, r, stride in zip(image.shape[1:], pads, reach, window.strides, strict=True)
     ]
     total = math.prod(sizes)
     chosen = np.sort(rng.choice(total, min(count, total), replace=False))
     corners = np.unravel_index(chosen, sizes)
     index: list[Any] = [slice(None)]
-    for axis in range(rank):
+    inside: Any = True
+    for axis, size in enumerate(image.shape[1:]):
         steps = np.arange(window.kernel[axis]) * window.dilations[axis]
         shape = [1] * (rank + 1)
         shape[axis + 1] = len(steps)
-        start = (corners[axis] * window.strides[axis]).reshape(-1, *[1] * rank)
-        index.append(start + steps.reshape(shape))
-    found = np.moveaxis(padded[tuple(index)], 1, 0)
+        start = (corners[axis] * window.strides[axis] - pads[axis][0]).reshape(-1, *[1] * rank)
+        place = start + steps.reshape(shape)
+        index.append(np.clip(place, 0, max(size - 1, 0)))
+        inside = inside & (place >= 0) & (place < size)
+    read = image[tuple(index)]
+    if not np.all(inside):
+        read = np.where(inside, read, read.dtype.type(0))
+    found = np.moveaxis(read, 1, 0)
     rows: Array = found.reshape(len(chosen), len(image) * window.taps)
     return rows

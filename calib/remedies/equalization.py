@@ -275,3 +275,20 @@ def quantized_rows(
         moved += reader.by_column(choice.offset)
     step = np.float32(choice.amax / INT8_MAX)
     return moved, np.clip(np.rint(moved / step), -INT8_MAX, INT8_MAX) * step
+
+
+def quantized_covariance(
+    reader: Reader, choice: Equalized, covariance: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Covariance of what INT8 makes of X', from that of X; float64 (groups, columns, columns).
+
+    Rounding adds step²/12 to the variance of each column that changes at all, and is independent
+    of the columns.
+    """
+    gain = reader.by_column(choice.gain).astype(np.float64)
+    found = covariance * gain * gain.transpose(0, 2, 1)
+    step = choice.amax / INT8_MAX
+    index = np.arange(found.shape[1])
+    variance = found[:, index, index]
+    found[:, index, index] += np.where(variance > 0, step * step / 12, 0.0)
+    return found

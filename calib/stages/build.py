@@ -17,7 +17,13 @@ from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq
 from calib.graph.select import Selection, SelectionSpec, select
 from calib.remedies.bias_correction import bias_shift
 from calib.remedies.coordinate_descent import descended_codes, descended_groups
-from calib.remedies.equalization import Equalized, Reader, quantized_rows, scaled_weight
+from calib.remedies.equalization import (
+    Equalized,
+    Reader,
+    quantized_covariance,
+    quantized_rows,
+    scaled_weight,
+)
 from calib.remedies.gptq import gptq_codes
 from calib.remedies.rounding import largest_scales, nearest_codes
 from calib.stages.fit import Fitted
@@ -188,7 +194,9 @@ def _corrected(
     """A node's codes, if not the nearest, and what its bias needs, if anything."""
     choice = plan.equalized[linear.tensor]
     reader = reader_from(source, linear)
-    codes, scales = rounded(reader, choice, plan.rounding)
+    sample = source.fitted.samples[linear.tensor]
+    covariance = sample.covariances.get(source.fitted.windows[linear.node])
+    codes, scales = rounded(reader, choice, plan.rounding, covariance)
     weight = None
     if plan.rounding != "nearest":
         flat = codes.reshape(linear.outputs, -1)
@@ -199,23 +207,36 @@ def _corrected(
 
 
 def rounded(
-    reader: Reader, choice: Equalized, rounding: Rounding
+    reader: Reader,
+    choice: Equalized,
+    rounding: Rounding,
+    covariance: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """The codes (groups, outputs a group, columns a group) and the scales (outputs,).
 
     The Gram matrix is that of the quantized inputs about their mean, which a bias takes care of.
+
+    Args:
+        reader: what is rounded.
+        choice: what is done to its input.
+        rounding: how.
+        covariance: of its input as it was, (groups, columns a group, the same); where there is
+            none, the reader's rows have to do.
     """
     weight = scaled_weight(reader, choice)
     scales = largest_scales(weight.reshape(-1, weight.shape[2])).reshape(weight.shape[:2])
     if rounding == "nearest":
         flat = nearest_codes(weight.reshape(-1, weight.shape[2]), scales.ravel())
         return flat.reshape(weight.shape), scales.ravel()
-    _, inputs = quantized_rows(reader, choice)
-    if len(weight) > 1:
+    if covariance is None:
+        _, inputs = quantized_rows(reader, choice)
         grams = _covariances(inputs)
+    else:
+        grams = quantized_covariance(reader, choice, covariance)
+    if len(weight) > 1:
         return descended_groups(weight, scales, grams, sweeps=2 * _SWEEPS), scales.ravel()
-    (matrix,), (own,), (rows,) = weight, scales, inputs
-    return _together(matrix, own, _covariances(rows[None])[0])[None], scales.ravel()
+    (matrix,), (own,), (gram,) = weight, scales, grams
+    return _together(matrix, own, gram)[None], scales.ravel()
 
 
 def _together(

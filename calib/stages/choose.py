@@ -9,6 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,23 +54,44 @@ def choose(
     key = {"observed": seen.digest, "spec": spec.model_dump(mode="json")}
 
     def make(folder: Path, advance: Advance) -> None:
-        errors = _trial(bench, inputs, ready.graph, ready.selection, seen, spec, folder, advance)
-        mixture = choices(errors)
-        proposals = [mixture, *(dict.fromkeys(statistics, c.name) for c in spec.candidates)]
-        by_name = {candidate.name: candidate for candidate in spec.candidates}
-        panel = open_panel(bench, inputs, ready.plain)
-
-        def noise(proposal: Mapping[str, str]) -> float:
-            amax = {n: amax_from_statistics(by_name[proposal[n]], s) for n, s in statistics.items()}
-            fixed = {**amax, **ready.amax}
-            model = insert_qdq(ready.graph, ready.selection, fixed, ready.corrections)
-            found = panel.judge(model).noise
-            return found if math.isfinite(found) else math.inf
-
-        write_atomically(folder / "chosen.json", json.dumps(min(proposals, key=noise)))
+        proposals = [dict.fromkeys(statistics, c.name) for c in spec.candidates]
+        # Where thresholds belong to a shift there is nothing to choose.
+        free = tuple(s for s in ready.selection.activations if s.tensor not in ready.amax)
+        if free:
+            some = replace(ready.selection, activations=free)
+            errors = _trial(bench, inputs, ready.graph, some, seen, spec, folder, advance)
+            proposals.insert(0, {**proposals[0], **choices(errors)})
+        chosen = _best(bench, inputs, ready, spec, statistics, proposals) if free else proposals[0]
+        write_atomically(folder / "chosen.json", json.dumps(chosen))
 
     found = bench.artifact("trial", f"choose {spec.name}", key, make)
     return _CHOSEN.validate_json((found.path / "chosen.json").read_bytes())
+
+
+def _best(
+    bench: Workbench,
+    inputs: Inputs,
+    ready: Prepared,
+    spec: AutoSpec,
+    statistics: Mapping[str, TensorStatistics],
+    proposals: list[dict[str, str]],
+) -> dict[str, str]:
+    """The proposal of least error at the model's scores; each set of thresholds is run once."""
+    by_name = {candidate.name: candidate for candidate in spec.candidates}
+    panel = open_panel(bench, inputs, ready.plain)
+    known: dict[tuple[float, ...], float] = {}
+
+    def noise(proposal: Mapping[str, str]) -> float:
+        amax = {n: amax_from_statistics(by_name[proposal[n]], s) for n, s in statistics.items()}
+        fixed = {**amax, **ready.amax}
+        thresholds = tuple(fixed.values())
+        if thresholds not in known:
+            model = insert_qdq(ready.graph, ready.selection, fixed, ready.corrections)
+            known[thresholds] = panel.judge(model).noise
+        found = known[thresholds]
+        return found if math.isfinite(found) else math.inf
+
+    return min(proposals, key=noise)
 
 
 def choices(errors: TensorErrors) -> dict[str, str]:

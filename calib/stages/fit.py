@@ -15,7 +15,7 @@ from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.graph.taps import sized, tapped
 from calib.progress import Advance
-from calib.remedies.channels import ChannelAccumulator, ChannelSample, Window
+from calib.remedies.channels import ChannelAccumulator, ChannelSample, Kept, Window
 from calib.stages.inputs import Inputs
 from calib.stages.panel import fitting_batches
 from calib.stages.workbench import Workbench
@@ -27,6 +27,7 @@ _ROW_BYTES = 1 << 27
 _ROWS_MIN, _ROWS_MAX = 512, 4096
 _ROWS_A_COLUMN = 4
 _ROWS_LEAST = 64
+_MOMENT_ROWS_A_COLUMN, _MOMENT_ROWS_MIN = 4, 1024
 _TAP_BYTES = 1 << 25
 """Memory for the activations of one batch."""
 _FLOAT_BYTES = 4
@@ -79,9 +80,9 @@ def fit(
         columns[linear.tensor, windows[node]] = width, width // linear.groups
     names = list(dict.fromkeys([*by_tensor, *others]))
     amax = dict.fromkeys((name for name in others if name not in by_tensor), 0.0)
-    rows = _rows_each(columns, inputs.calibration.scan.samples)
+    kept = _kept(columns, inputs.calibration.scan.samples)
     counters = {
-        name: ChannelAccumulator({window: rows[name, window] for window in seen})
+        name: ChannelAccumulator({window: kept[name, window] for window in seen})
         for name, seen in by_tensor.items()
     }
 
@@ -110,22 +111,30 @@ def fit(
     )
 
 
-def _rows_each(
+def _kept(
     columns: Mapping[tuple[str, Window], tuple[int, int]], samples: int
-) -> dict[tuple[str, Window], float]:
-    """Rows of a sample to keep: more where a group has more columns, all within the memory.
+) -> dict[tuple[str, Window], Kept]:
+    """What to keep of a sample: more rows where a group has more columns, all within the memory.
 
     Args:
         columns: by activation and window, its columns and those of one group.
         samples: that share the rows.
     """
+    each = 1 / max(samples, 1)
     wanted = {
         key: min(max(_ROWS_A_COLUMN * group, _ROWS_MIN), _ROWS_MAX)
         for key, (_, group) in columns.items()
     }
     need = sum(wanted[key] * width * _FLOAT_BYTES for key, (width, _) in columns.items())
     share = min(1.0, _ROW_BYTES / max(need, 1))
-    return {key: max(rows * share, _ROWS_LEAST) / max(samples, 1) for key, rows in wanted.items()}
+    return {
+        key: Kept(
+            max(wanted[key] * share, _ROWS_LEAST) * each,
+            # The few columns of a depthwise convolution's group have rows enough.
+            max(_MOMENT_ROWS_A_COLUMN * group, _MOMENT_ROWS_MIN) * each if group == width else 0.0,
+        )
+        for key, (width, group) in columns.items()
+    }
 
 
 def _is_input(graph: Graph, name: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from calib.remedies.channels import ChannelAccumulator, Window
+from calib.remedies.channels import ChannelAccumulator, Kept, Window
 
 ROW = Window()
 ALL = 10_000
@@ -15,7 +15,8 @@ ALL = 10_000
 
 
 def accumulated(batches, windows):
-    accumulator = ChannelAccumulator(windows)
+    kept = {w: one if isinstance(one, Kept) else Kept(one) for w, one in windows.items()}
+    accumulator = ChannelAccumulator(kept)
     for ids, array, real in batches:
         accumulator.add(ids, array, real)
     return accumulator.freeze()
@@ -117,7 +118,7 @@ def padded_only(length):
 
 
 def test_nothing_seen_is_no_sample():
-    assert ChannelAccumulator({ROW: 4}).freeze() is None
+    assert ChannelAccumulator({ROW: Kept(4)}).freeze() is None
 
 
 def conv(x, weight, window):
@@ -209,3 +210,31 @@ def test_a_part_of_a_row_a_sample_gives_that_many_rows_of_all_samples():
     assert 60 < len(rows) < 140
     again = accumulated([((i,), v[None], None) for i, v in samples[::-1]], {ROW: 0.25})
     np.testing.assert_array_equal(again.rows[ROW][0], rows)
+
+
+def test_the_covariance_is_that_of_every_row_beside_values_far_from_zero():
+    rng = np.random.default_rng(4)
+    mixing = rng.normal(size=(6, 6))
+    samples = [
+        (f"text {i}", (500 + rng.normal(size=(30, 6)) @ mixing).astype(np.float32))
+        for i in range(50)
+    ]
+    everything = {ROW: Kept(ALL, ALL)}
+    found = accumulated([((i,), v[None], None) for i, v in samples], everything)
+    wanted = np.cov(np.concatenate([v for _, v in samples]).T.astype(np.float64), bias=True)
+    np.testing.assert_allclose(found.covariances[ROW][0], wanted, rtol=1e-3, atol=1e-3)
+    pairs = [samples[i : i + 5] for i in range(45, -1, -5)]
+    batches = [(tuple(i for i, _ in p), np.stack([v for _, v in p]), None) for p in pairs]
+    again = accumulated(batches, everything)
+    np.testing.assert_allclose(again.covariances[ROW], found.covariances[ROW], rtol=1e-3, atol=1e-3)
+
+
+def test_a_convolution_has_the_covariance_of_its_patches():
+    window = Window(kernel=(3, 3), strides=(1, 1), dilations=(1, 1), pads=(1, 1, 1, 1))
+    images = np.random.default_rng(5).normal(size=(4, 2, 7, 6)).astype(np.float32)
+    ids = tuple("abcd")
+    found = accumulated([(ids, images, None)], {window: Kept(ALL, ALL)})
+    rows = found.rows[window][0].astype(np.float64)
+    assert len(rows) == 4 * 7 * 6
+    wanted = np.cov(rows.T, bias=True)
+    np.testing.assert_allclose(found.covariances[window][0], wanted, rtol=1e-3, atol=1e-4)

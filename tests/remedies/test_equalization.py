@@ -14,6 +14,7 @@ from calib.remedies.equalization import (
     as_it_is,
     best,
     choices,
+    quantized_covariance,
     quantized_rows,
     scaled_weight,
 )
@@ -296,3 +297,24 @@ def test_only_what_the_options_allow_is_tried():
     found = every(*dense(rows, weight), shift=False, exponents=(0.5, 1.0))
     assert [c.exponent for c in found] == [None, 0.5, 1.0]
     assert all(c.offset is None and c.side == () for c in found)
+
+
+def test_the_covariance_of_quantized_inputs_follows_from_that_of_the_inputs():
+    rng = np.random.default_rng(8)
+    rows = (rng.normal(size=(40_000, 5)) @ rng.normal(size=(5, 5))).astype(np.float32)
+    rows[:, 3] = 0.0
+    reader = Reader(rng.normal(size=(1, 4, 5)), rows[None])
+    gain = np.exp(rng.normal(size=5))
+    offset = np.rint(rng.normal(size=5) * 20) / 10
+    amax = float(np.abs(rows * gain + offset).max())
+    choice = Equalized(gain, offset, amax, 0.5)
+    _, rounded = quantized_rows(reader, choice)
+    measured = np.cov(rounded[0].T.astype(np.float64), bias=True)
+    before = np.cov(rows.T.astype(np.float64), bias=True).astype(np.float32)[None]
+    found = quantized_covariance(reader, choice, before)
+    np.testing.assert_allclose(found[0], measured, rtol=0.02, atol=0.01 * measured.max())
+    # One step's twelfth is seen on the diagonal of the narrow channels.
+    plain = before[0] * np.outer(gain, gain)
+    narrow = int(np.argmin(np.where(np.arange(5) == 3, np.inf, np.diag(plain))))
+    assert found[0, narrow, narrow] == pytest.approx(measured[narrow, narrow], rel=0.02)
+    assert found[0, 3, 3] == 0.0
