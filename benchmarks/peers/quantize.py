@@ -7,6 +7,7 @@ itself which tensors it quantizes.
 import importlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -229,8 +230,10 @@ def main():
     importlib.import_module(module)
     samples = Samples(onnx.load(model, load_external_data=False), calibration, int(batch_size))
     with tempfile.TemporaryDirectory() as folder:
+        # Some tools write to the file that they are given.
+        own = shutil.copy(model, folder)
         begin = time.perf_counter()
-        quantize(at_opset(model, folder), samples, method, target, folder, kind)
+        quantize(at_opset(own, folder), samples, method, target, folder, kind)
         seconds = time.perf_counter() - begin
     status = Path("/proc/self/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -49,6 +49,14 @@ class SelectionSpec(BaseModel):
     sqnr_db_min: float = Field(
         default=30.0, description="Mixed precision: the SQNR at the outputs to reach, in dB."
     )
+    flips_pct_max: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Mixed precision, classification: stay below so many predictions unlike "
+        "FP32's, in %, as expected from FP32's margins on calibration samples kept aside; asks for "
+        "more than `sqnr_db_min` where that is not enough.",
+    )
     macs_int8_pct_min: float = Field(
         default=80.0,
         ge=0,

@@ -59,5 +59,10 @@ class RemediesRecord(Record):
     groups: tuple[GroupRecord, ...] = ()
     trials: tuple[FloatTrial, ...] = ()
     macs_int8_pct: float = Field(description="Share of multiply-accumulates left in INT8.")
+    expected_flips_pct: float | None = Field(
+        default=None,
+        description="Classification: predictions unlike FP32's to expect of new samples, by "
+        "FP32's margins and the noise of the scores.",
+    )
     stopped: bool = Field(default=False, description="By Ctrl-C: the best until then.")
     warnings: tuple[str, ...] = ()

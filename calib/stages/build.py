@@ -45,6 +45,7 @@ class Source:
         linears: the selected nodes that remedies can treat.
         fitted: what remedies are fitted on.
         threads: how many nodes are treated at once.
+        kept: tensors that variants are compared by: they keep their names and values.
     """
 
     graph: Graph
@@ -53,6 +54,7 @@ class Source:
     linears: Mapping[str, Linear]
     fitted: Fitted
     threads: int = 1
+    kept: frozenset[str] = frozenset()
 
     def readers(self, tensor: str) -> dict[str, Reader]:
         """What the linear nodes that read a tensor are, by name."""
@@ -143,7 +145,8 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
     beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
     present = {str(node.name) for node in graph.graph}
     floats = {**{name: _SIDE for name in beside if name in present}, **plan.floats}
-    fixed = set(select(graph, source.spec, floats).activation_tensors) - set(renamed.values())
+    quantized = set(select(graph, source.spec, floats).activation_tensors)
+    fixed = (quantized - set(renamed.values())) | source.kept
     scaled = absorb(graph, renamed.values(), fixed)
     selection = select(graph, source.spec, floats)
     amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}

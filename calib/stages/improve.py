@@ -139,7 +139,8 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     others = [tensor for tensor in task.selection.activation_tensors if tensor not in read]
     fitted = fit(bench, inputs, graph, nodes, others, task.advance)
     spec, threads = bench.experiment.quantization, bench.backend.threads
-    source = Source(graph, spec, task.selection, nodes, fitted, threads)
+    scores = frozenset(score.tensor for score in panel.scores)
+    source = Source(graph, spec, task.selection, nodes, fitted, threads, scores)
     steps = climb(source, search)
     last = list(kept(steps))[-1]
     found = mixed(search, source, build(source, last.plan, last.found))
@@ -153,6 +154,7 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     built = build(source, replace(last.plan, floats=found.floats), last.found)
     equality = panel.judge(built.graph).sqnr_db
     count = inputs.calibration.scan.samples
+    noise = last.error.noise if found.noise is None else found.noise
     record = RemediesRecord(
         fitted_samples=count - panel.samples,
         kept_aside=panel.samples,
@@ -163,6 +165,7 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
         groups=found.groups,
         trials=found.trials,
         macs_int8_pct=found.macs_int8_pct,
+        expected_flips_pct=panel.expected_flips_pct(noise),
         stopped=task.stopped(),
     )
     if equality < EQUAL_DB:

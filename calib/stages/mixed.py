@@ -1,6 +1,7 @@
 """Each group of nodes alone, then the smallest part of them in float that the goal asks for."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from calib.backends.base import Engine
 from calib.graph.groups import Group, groups_from_selection
 from calib.graph.macs import macs_by_node
 from calib.graph.save import save_model
+from calib.graph.select import SelectionSpec
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.journal import Journal
 from calib.progress import Advance
@@ -38,6 +40,7 @@ class Mixed:
         groups: the same, as recorded.
         trials: the choices that were measured.
         macs_int8_pct: what stays in INT8.
+        noise: of the choice, at the scores; None if nothing was measured.
     """
 
     floats: dict[str, str]
@@ -45,6 +48,7 @@ class Mixed:
     groups: tuple[GroupRecord, ...]
     trials: tuple[FloatTrial, ...]
     macs_int8_pct: float
+    noise: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def mixed(
         if spec.mixed_precision == "auto":
             weighed = sum(group.macs for group in groups)
             goal = Goal(
-                10 ** (-(spec.sqnr_db_min + _MARGIN_DB) / 10),
+                _noise_goal(search.panel, spec),
                 most=1 - spec.macs_int8_pct_min / 100,
                 spent=1 - weighed / total if weighed else 0.0,
             )
@@ -117,6 +121,12 @@ def mixed(
     for file in files:
         file.unlink()
     return _outcome(groups, alone, found, total)
+
+
+def _noise_goal(panel: Panel, spec: SelectionSpec) -> float:
+    sqnr = 10 ** (-spec.sqnr_db_min / 10)
+    flips = panel.noise_for_flips(spec.flips_pct_max) if spec.flips_pct_max else math.inf
+    return min(sqnr, flips) * 10 ** (-_MARGIN_DB / 10)
 
 
 def _write_switched(
@@ -171,6 +181,7 @@ def _outcome(groups: tuple[Group, ...], alone: dict[str, float], found: Found, t
             for trial in found.trials
         ),
         100 * in_int8 / total,
+        found.noise if found.trials else None,
     )
 
 

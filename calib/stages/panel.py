@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.analysis.flips import expected_flips_pct, margins, variance_for_flips
 from calib.backends.base import Engine
 from calib.errors import ConfigError
 from calib.graph.load import Graph
@@ -80,6 +81,7 @@ class Panel:
         reference: FP32's values of them by name, a batch each.
         decisions: FP32's largest score in the task's output by sample; None where it has no scores.
         task_output: the output that decides.
+        task_score: where it is a classification's: what stands for it.
         judged: samples run so far, those of every variant.
     """
 
@@ -89,12 +91,34 @@ class Panel:
     reference: tuple[Mapping[str, Array], ...]
     decisions: tuple[Array | None, ...]
     task_output: str
+    task_score: Score | None
     judged: int = 0
 
     @property
     def samples(self) -> int:
         """How many were kept aside."""
         return sum(len(batch) for batch in self.batches)
+
+    def expected_flips_pct(self, noise: float) -> float | None:
+        """Per cent of a classification's predictions that this noise is expected to change."""
+        if self.task_score is None:
+            return None
+        margin, power = self._margins(self.task_score)
+        return expected_flips_pct(margin, noise * power)
+
+    def noise_for_flips(self, flips_pct: float) -> float:
+        """The most noise that is expected to change no more than that; infinite elsewhere."""
+        if self.task_score is None:
+            return math.inf
+        margin, power = self._margins(self.task_score)
+        return variance_for_flips(margin, flips_pct) / power if power else math.inf
+
+    def _margins(self, score: Score) -> tuple[NDArray[np.float64], float]:
+        """FP32's margins, and the mean square of its scores."""
+        arrays = [_centred(reference[score.tensor], score.axis) for reference in self.reference]
+        values = sum(array.size for array in arrays)
+        power = sum(float(np.square(array).sum()) for array in arrays) / max(values, 1)
+        return np.concatenate([margins(array) for array in arrays]), power
 
     def exposed(self, graph: Graph) -> Graph:
         """A copy of a variant of the model that shows the scores."""
@@ -194,7 +218,21 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
             got=f"{count} of {inputs.calibration.scan.samples} kept aside",
             fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
         )
-    return Panel(bench, tuple(kept), scores, tuple(reference), tuple(decisions), task)
+    score = _task_score(bench, inputs, scores)
+    return Panel(bench, tuple(kept), scores, tuple(reference), tuple(decisions), task, score)
+
+
+def _task_score(bench: Workbench, inputs: Inputs, scores: tuple[Score, ...]) -> Score | None:
+    """What stands for the task's output, where classes lie along its last axis."""
+    name, shape = inputs.task_output.name, inputs.task_output.shape
+    if bench.experiment.task.kind != "classification" or not shape:
+        return None
+    found = scores_from_model(inputs.model.graph).get(name)
+    is_known = found in scores or Score(name) in scores
+    score = found if found in scores else Score(name)
+    rank = len(shape)
+    is_last = score is not None and score.axis in (None, -1, rank - 1)
+    return score if is_known and is_last else None
 
 
 def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:

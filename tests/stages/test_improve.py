@@ -294,3 +294,16 @@ def test_a_side_path_leaves_its_node_in_int8(workspace):
     model = onnx.load(finished.directory / "models/int8-minmax/model.onnx")
     assert in_int8(model) == asked_for(finished.result.remedies) == ["last", "wide"]
     assert sqnr(finished.result) > sqnr(run(*PLAIN).result) + 2
+
+
+def test_mixed_precision_goes_on_until_few_enough_predictions_are_expected_to_change(outliers):
+    def asked(**more):
+        settings = {"remedies": "none" if not more else "auto", **more}
+        return run(f"quantization={json.dumps(settings)}", *PLAIN).result.remedies
+
+    loose = {"mixed_precision": "auto", "sqnr_db_min": 5, "macs_int8_pct_min": 0}
+    first = asked(**loose)
+    wanted = first.expected_flips_pct / 3
+    second = asked(**loose, flips_pct_max=wanted)
+    assert second.expected_flips_pct <= wanted
+    assert second.macs_int8_pct < first.macs_int8_pct
