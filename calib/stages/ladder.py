@@ -88,6 +88,8 @@ def climb_on(source: Source, search: Search, steps: tuple[Step, ...], mixed: Mix
         plan, found = step.plan, step.found
         if plan.rounding != now.plan.rounding == "gptq":
             plan = replace(plan, rounding="gptq", correct_bias=True)
+            if any(plan == other.plan for other in steps):
+                continue  # its turn comes
             found = build(source, plan).found
         after = error_of(plan, found, step.name)
         if after.is_below(error, _GAIN_DB):
