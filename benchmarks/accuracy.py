@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.accuracy_quantized import (  # noqa: E402
+    ALONE,
     BATCH,
     OURS,
     Made,
@@ -39,6 +40,10 @@ METHODS = (
     (OURS, "entropy"),
     (OURS, "mse"),
     (OURS, "auto"),
+    (OURS, f"{ALONE}equalize"),
+    (OURS, f"{ALONE}correct_biases"),
+    (OURS, f"{ALONE}shift_channels"),
+    (OURS, f"{ALONE}round_together"),
     ("onnxruntime", "MinMax-weighted"),
     ("onnxruntime", "Percentile-weighted"),
     ("onnxruntime", "MinMax"),

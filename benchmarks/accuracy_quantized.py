@@ -23,6 +23,8 @@ from benchmarks.peers import quantized_by
 ROOT = Path(__file__).parent.parent
 BATCH = 16
 OURS = "calib"
+ALONE = "only-"
+"""Before the name of a remedy: that one, with minmax."""
 TIMEOUT = 900.0
 
 TRANSFORMERS = frozenset({"minilm_newsgroups", "minilm_text2", "preln_encoder", "ocr_recognizer"})
@@ -107,7 +109,7 @@ def by_calib(case: ModelCase, folder: Path, method: str, fresh: bool, timeout: f
     Args:
         case: the model.
         folder: with its files.
-        method: a calibrator; `auto` chooses remedies too.
+        method: a calibrator, and `auto` chooses remedies too; or a remedy alone, after `ALONE`.
         fresh: whether to make it again where it is there.
         timeout: seconds for the whole process.
     """
@@ -152,7 +154,8 @@ def _run_calib(
     config.write_text(yaml.safe_dump(_experiment(case, folder, method, work), sort_keys=False))
     found = _child("calibrate", config, timeout=timeout)
     (work / "cost.json").write_text(json.dumps(found, indent=1))
-    shutil.copyfile(Path(found["directory"]) / "models" / f"int8-{method}" / "model.onnx", target)
+    name = f"int8-{_calibrator(method)}"
+    shutil.copyfile(Path(found["directory"]) / "models" / name / "model.onnx", target)
     shutil.rmtree(work / "store")
     return found
 
@@ -175,14 +178,24 @@ def _experiment(case: ModelCase, folder: Path, method: str, work: Path) -> dict[
             "validation": validation,
         },
         "task": task,
-        "calibration": {"calibrators": [{"kind": method}]},
-        **({"quantization": "auto"} if method == "auto" else {}),
+        "calibration": {"calibrators": [{"kind": _calibrator(method)}]},
+        **_quantization(method),
         "engines": {"fp16": False},
         "analysis": {"layer_samples": 0},
         "throughput": {"batch_sizes": []},
         "limits": {"samples_min": 1},
         "output": {"reports": str(work / "reports"), "store": str(work / "store")},
     }
+
+
+def _calibrator(method: str) -> str:
+    return "minmax" if method.startswith(ALONE) else method
+
+
+def _quantization(method: str) -> dict[str, Any]:
+    if method.startswith(ALONE):
+        return {"quantization": {"remedies": [method.removeprefix(ALONE)]}}
+    return {"quantization": "auto"} if method == "auto" else {}
 
 
 class ChildError(Exception):

@@ -16,6 +16,12 @@ WEIGHTED_OPS: tuple[WeightedOp, ...] = ("Conv", "ConvTranspose", "MatMul", "Gemm
 _FLOAT_OPS = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add"]
 
 
+RemedyName = Literal[
+    "equalize", "correct_biases", "shift_channels", "channels_aside", "round_together"
+]
+"""What may be done to a model before it is quantized, in the order in which it is tried."""
+
+
 class SelectionSpec(BaseModel):
     """Which tensors become INT8. The defaults are what TensorRT fuses best."""
 
@@ -35,11 +41,11 @@ class SelectionSpec(BaseModel):
     exclude: tuple[str, ...] = Field(
         default=(), description="Node names to leave in float; * and ? match any text."
     )
-    remedies: Literal["auto", "none"] = Field(
+    remedies: Literal["auto", "none"] | tuple[RemedyName, ...] = Field(
         default="none",
         description="`auto`: rewrite the FP32 model so that INT8 keeps its accuracy, and round its "
         "weights together; each remedy only where it is seen to help, on calibration samples kept "
-        "aside. `quantization: auto` sets this and `mixed_precision`.",
+        "aside. A list tries these alone. `quantization: auto` sets this and `mixed_precision`.",
     )
     mixed_precision: Literal["auto", "none"] = Field(
         default="none",

@@ -15,6 +15,7 @@ class RemedyStep(Record):
     sqnr_db: float = Field(description="At the model's outputs, on samples kept aside.")
     changed: int = Field(description="Of those samples: another largest score than FP32's.")
     kept: bool = Field(description="Whether it gave enough to be kept.")
+    parts: tuple[str, ...] = Field(default=(), description="`quantization.remedies` for it.")
     nodes: int = Field(description="Operators of the rewritten FP32 model.")
     size_bytes: int = Field(description="Its constants.")
 

@@ -182,6 +182,7 @@ def _step_record(step: Step) -> RemedyStep:
         sqnr_db=step.error.sqnr_db,
         changed=step.error.changed,
         kept=step.kept,
+        parts=step.parts,
         nodes=step.nodes,
         size_bytes=step.size_bytes,
     )

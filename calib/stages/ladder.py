@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calib.graph.qdq import Corrections
+from calib.graph.select import RemedyName
 from calib.remedies.equalization import Equalized, Extremes, Options, as_it_is, best, choices
 from calib.stages.build import Built, Plan, Source, biased, build
 from calib.stages.mixed import Mixed, Search
@@ -27,6 +28,7 @@ class Step:
     Attributes:
         name: e.g. equalize.
         what: a sentence for the report.
+        parts: what a config allowed for it.
         plan: with it.
         found: the corrections that belong to the plan.
         error: at the model's scores.
@@ -37,6 +39,7 @@ class Step:
 
     name: str
     what: str
+    parts: tuple[RemedyName, ...]
     plan: Plan
     found: Corrections
     error: OutputError
@@ -45,27 +48,22 @@ class Step:
     size_bytes: int
 
 
-def _step_from_built(
-    name: str, what: str, plan: Plan, built: Built, error: OutputError, *, kept: bool
-) -> Step:
-    graph = built.graph.graph
-    constants = (value.const_value for value in graph.initializers.values())
-    size = sum(constant.nbytes for constant in constants if constant is not None)
-    return Step(name, what, plan, built.found, error, kept, len(graph), size)
-
-
 def climb(source: Source, search: Search) -> tuple[Step, ...]:
     """Try every remedy in turn; the last step that was kept is the result."""
     found = _choices(source)
     plain = Plan({tensor: options[0] for tensor, options in found.items()})
-    steps = [_step(source, search, "as it is", "the nearest codes, one scale a tensor", plain, [])]
+    nothing = Remedy("as it is", (), "the nearest codes, one scale a tensor", lambda plan: plan)
+    steps = [_step(source, search, nothing, plain, [])]
+    asked = source.spec.remedies
     for remedy in remedies(found):
+        if asked != "auto" and not set(remedy.parts) <= set(asked):
+            continue
         if search.stopped():
             break
         last = next(step for step in reversed(steps) if step.kept)
         plan = remedy.change(last.plan)
         if all(plan != step.plan for step in steps):
-            steps.append(_step(source, search, remedy.name, remedy.what, plan, steps))
+            steps.append(_step(source, search, remedy, plan, steps))
     return tuple(steps)
 
 
@@ -105,11 +103,13 @@ class Remedy:
 
     Attributes:
         name: for the report.
-        what: a sentence for it.
+        parts: what a config has to allow for it.
+        what: a sentence for the report.
         change: what it makes of a plan.
     """
 
     name: str
+    parts: tuple[RemedyName, ...]
     what: str
     change: Callable[[Plan], Plan]
 
@@ -128,46 +128,61 @@ def remedies(found: Mapping[str, tuple[Equalized, ...]]) -> tuple[Remedy, ...]:
     return (
         Remedy(
             "equalize",
+            ("equalize",),
             "a factor for each channel, taken back by the weights",
             lambda plan: chosen(plan, shift=False, side=False),
         ),
         Remedy(
             "correct biases",
+            ("correct_biases",),
             "the mean error of each output channel, taken off its bias",
             lambda plan: replace(plan, correct_bias=True),
         ),
         Remedy(
             "shift channels",
+            ("shift_channels",),
             "a shift of each channel by a whole number of steps, so that both signs are used",
             lambda plan: chosen(plan, shift=True, side=False),
         ),
         Remedy(
             "channels aside",
+            ("channels_aside",),
             f"the {_SIDE_CHANNELS} channels with the widest weights through a small float MatMul",
             lambda plan: chosen(plan, shift=_shifts(plan), side=True),
         ),
         Remedy(
             "round together",
+            ("round_together",),
             "weights rounded so that their errors cancel over the inputs (GPTQ)",
             lambda plan: replace(plan, rounding="gptq", correct_bias=True),
         ),
         Remedy(
             "shift again",
+            ("shift_channels", "round_together"),
             "the shift of each channel, where rounding the weights together carries it",
             lambda plan: chosen(plan, shift=True, side=_sides(plan)),
         ),
     )
 
 
-def _step(
-    source: Source, search: Search, name: str, what: str, plan: Plan, before: list[Step]
-) -> Step:
+def _step(source: Source, search: Search, remedy: Remedy, plan: Plan, before: list[Step]) -> Step:
     way = "/".join(step.name for step in before if step.kept)
     built = build(source, plan)
-    error = judged(search, built, f"{way}/{name}")
+    error = judged(search, built, f"{way}/{remedy.name}")
     last = next((step for step in reversed(before) if step.kept), None)
-    kept = last is None or error.is_below(last.error, _GAIN_DB)
-    return _step_from_built(name, what, plan, built, error, kept=kept)
+    graph = built.graph.graph
+    constants = (value.const_value for value in graph.initializers.values())
+    return Step(
+        remedy.name,
+        remedy.what,
+        remedy.parts,
+        plan,
+        built.found,
+        error,
+        last is None or error.is_below(last.error, _GAIN_DB),
+        len(graph),
+        sum(constant.nbytes for constant in constants if constant is not None),
+    )
 
 
 def judged(search: Search, built: Built, name: str) -> OutputError:

@@ -154,7 +154,9 @@ def test_the_pinned_settings_give_the_same_choice_again(outliers):
         [f"quantization={json.dumps(pinned_settings(finished.directory))}", *QUICK],
     ).quantization
     assert pinned.mixed_precision == "none"
-    assert pinned.remedies == "auto"
+    kept = [step for step in finished.result.remedies.steps if step.kept]
+    assert pinned.remedies == tuple(dict.fromkeys(p for step in kept for p in step.parts))
+    assert "equalize" in pinned.remedies
 
 
 def pinned_settings(directory):
@@ -307,3 +309,8 @@ def test_mixed_precision_goes_on_until_few_enough_predictions_are_expected_to_ch
     second = asked(**loose, flips_pct_max=wanted)
     assert second.expected_flips_pct <= wanted
     assert second.macs_int8_pct < first.macs_int8_pct
+
+
+def test_a_list_of_remedies_tries_these_alone(outliers):
+    found = run("quantization={remedies: [round_together]}", *PLAIN).result.remedies
+    assert [step.name for step in found.steps] == ["as it is", "round together"]
