@@ -17,7 +17,7 @@ from onnx_ir.passes import common
 
 from calib.graph.affine_layouts import LAYOUTS, Affine, Wide, narrowed
 from calib.graph.bias import add_to_bias, takes_bias
-from calib.graph.edit import add_constant
+from calib.graph.edit import add_constant, free_name
 
 _Edit = Callable[[], None]
 _POSITIVE = frozenset(["Relu", "LeakyRelu", "PRelu", "Dropout"])
@@ -106,7 +106,7 @@ class _Up:
             return None
         edits = self._at(node, value, affine)
         # What is known of the tensor by its name holds no more.
-        return None if edits is None else [*edits, lambda: _rename(value)]
+        return None if edits is None else [*edits, lambda: self._rename(value)]
 
     def _at(self, node: ir.Node, value: ir.Value, affine: Affine) -> list[_Edit] | None:
         first = node.inputs[0]
@@ -197,6 +197,9 @@ class _Up:
         tried = (self.through(value, affine) for value in node.inputs)
         return next((edits for edits in tried if edits is not None), None)
 
+    def _rename(self, value: ir.Value) -> None:
+        value.name = free_name(self._model, f"{value.name}_with_factor")
+
     def _replace(self, node: ir.Node, index: int, array: Wide) -> None:
         name = f"{node.name}_{index}_with_factor"
         narrow = np.ascontiguousarray(array.astype(np.float32))
@@ -218,10 +221,6 @@ def _is_free(value: ir.Value, affine: Affine) -> bool:
 
 def _is_by_channel(affine: Affine) -> bool:
     return all(size == 1 for size in affine.gain.shape[2:])
-
-
-def _rename(value: ir.Value) -> None:
-    value.name = f"{value.name}_with_factor"
 
 
 def _vector(affine: Affine, axis: int) -> tuple[Wide, Wide] | None:

@@ -1,33 +1,53 @@
-"""Adding to a graph."""
+"""Adding to a graph, under names that nothing in it has."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
 
 from data_loaders.types import Array
 
+_TAKEN: WeakKeyDictionary[ir.Model, set[str]] = WeakKeyDictionary()
+
+
+def free_name(model: ir.Model, wanted: str) -> str:
+    """`wanted`, or a name like it where a tensor or a node of any graph of the model has it.
+
+    It is taken from then on.
+    """
+    taken = _TAKEN.get(model)
+    if taken is None:
+        taken = _TAKEN[model] = set(_names(model.graph))
+    number, found = 2, wanted
+    while found in taken:
+        found, number = f"{wanted}_{number}", number + 1
+    taken.add(found)
+    return found
+
+
+def _names(graph: ir.Graph) -> Iterator[str]:
+    """Those of inputs, initializers, nodes and their outputs, subgraphs included."""
+    for value in (*graph.inputs, *graph.initializers.values()):
+        yield str(value.name)
+    for node in graph:
+        yield str(node.name)
+        yield from (str(output.name) for output in node.outputs)
+        for attribute in node.attributes.values():
+            if attribute.type is ir.AttributeType.GRAPH:
+                yield from _names(attribute.as_graph())
+            elif attribute.type is ir.AttributeType.GRAPHS:
+                for inner in attribute.as_graphs():
+                    yield from _names(inner)
+
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
     """A new initializer; its name is `name`, or like it where that is taken."""
-    name = _free(model, name, frozenset())
+    name = free_name(model, name)
     tensor = ir.tensor(np.asarray(array), name=name)
     value = ir.val(name, tensor.dtype, ir.Shape(array.shape), const_value=tensor)
     model.graph.register_initializer(value)
     return value
-
-
-def _free(model: ir.Model, name: str, taken: Collection[str | None]) -> str:
-    number, found = 2, name
-    while found in taken or found in model.graph.initializers:
-        found, number = f"{name}_{number}", number + 1
-    return found
-
-
-def _names(model: ir.Model) -> frozenset[str | None]:
-    """Those of the inputs, of the nodes and of their outputs."""
-    values = [*model.graph.inputs, *(out for node in model.graph for out in node.outputs)]
-    return frozenset(value.name for value in values) | {node.name for node in model.graph}
 
 
 def add_node(
@@ -48,7 +68,7 @@ def add_node(
         attributes: integers.
         like: a value of the same type and shape.
     """
-    name = _free(model, name, _names(model))
+    name = free_name(model, name)
     node = ir.node(op_type, inputs, dict(attributes or {}), name=name)
     output = node.outputs[0]
     output.name = name

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from calib.errors import ModelError
+from calib.graph.edit import free_name
 from calib.graph.opset import raised
 
 FP16_MAX = 65504.0
@@ -101,7 +102,8 @@ def _cast_inputs(model: ir.Model) -> None:
     for value in model.graph.inputs:
         if value.dtype == ir.DataType.FLOAT:
             uses = list(value.uses())
-            cast = _cast(model, value, f"{value.name}_fp16", ir.DataType.FLOAT16)
+            own = free_name(model, f"{value.name}_fp16")
+            cast = _cast(model, value, own, ir.DataType.FLOAT16)
             for use in uses:
                 use.node.replace_input_with(use.idx, cast)
 
@@ -112,11 +114,11 @@ def _isolate_float32(model: ir.Model) -> None:
         for index in _FLOAT32_INPUTS.get(node.op_type, ()):
             value = node.inputs[index] if index < len(node.inputs) else None
             if value is not None and value.const_value is None and _is_float(value):
-                name = f"{value.name}_fp32_for_{node.name}"
+                name = free_name(model, f"{value.name}_fp32_for_{node.name}")
                 node.replace_input_with(index, _cast(model, value, name, ir.DataType.FLOAT))
         if node.op_type in _FLOAT32_OUTPUTS and _is_float(node.outputs[0]):
             uses = list(node.outputs[0].uses())
-            name = f"{node.outputs[0].name}_fp16"
+            name = free_name(model, f"{node.outputs[0].name}_fp16")
             cast = _cast(model, node.outputs[0], name, ir.DataType.FLOAT16)
             for use in uses:
                 use.node.replace_input_with(use.idx, cast)
@@ -126,14 +128,14 @@ def _cast_outputs(model: ir.Model) -> None:
     for index, value in enumerate(list(model.graph.outputs)):
         if value.dtype != ir.DataType.FLOAT or value.producer() is None:
             continue
-        name, inner = str(value.name), f"{value.name}_fp16"
+        name, inner = str(value.name), free_name(model, f"{value.name}_fp16")
         value.name = inner
         cast = _cast(model, value, name, ir.DataType.FLOAT)
         model.graph.outputs[index] = cast
 
 
 def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
-    node = ir.node("Cast", [value], {"to": int(dtype)}, name=f"{name}_Cast")
+    node = ir.node("Cast", [value], {"to": int(dtype)}, name=free_name(model, f"{name}_Cast"))
     output = node.outputs[0]
     output.name, output.dtype, output.shape = name, dtype, value.shape
     model.graph.append(node)

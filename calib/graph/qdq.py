@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from calib.graph.bias import add_to_bias
-from calib.graph.edit import add_constant
+from calib.graph.edit import add_constant, free_name
 from calib.graph.select import Selection, Site
 from calib.remedies.rounding import INT8_MAX, SMALLEST_SCALE, clipped_codes, scales_from_amax
 from calib.results import WeightRecord
@@ -165,9 +165,10 @@ def _node(
     dtype: ir.DataType,
     attributes: Mapping[str, int] | None = None,
 ) -> ir.Value:
-    node = ir.node(op_type, inputs, dict(attributes or {}), name=f"{base}_{op_type}")
+    name = free_name(model, f"{base}_{op_type}")
+    node = ir.node(op_type, inputs, dict(attributes or {}), name=name)
     output = node.outputs[0]
-    output.name, output.dtype = f"{base}_{op_type}_output", dtype
+    output.name, output.dtype = free_name(model, f"{name}_output"), dtype
     model.graph.append(node)
     return output
 

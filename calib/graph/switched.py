@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from calib.graph.bias import read_instead
-from calib.graph.edit import add_constant, add_node
+from calib.graph.edit import add_constant, add_node, free_name
 from calib.graph.groups import Group
 from calib.graph.qdq import (
     Corrections,
@@ -91,14 +91,14 @@ def _activation(
     model: ir.Model, switch: ir.Value, value: ir.Value, amax: float, group: int
 ) -> ir.Value:
     """The activation, rounded where the switch is on."""
-    rounding = _Branch(f"calib_{value.name}_{group}_rounded")
+    rounding = _Branch(model, f"calib_{value.name}_{group}_rounded")
     grid = [
         rounding.constant("scale", np.array(scale_from_amax(amax))),
         rounding.constant("zero_point", np.array(0, dtype=np.int8)),
     ]
     codes = rounding.node("QuantizeLinear", [value, *grid], ir.DataType.INT8)
     rounded = rounding.node("DequantizeLinear", [codes, *grid], ir.DataType.FLOAT)
-    same = _Branch(f"calib_{value.name}_{group}_same")
+    same = _Branch(model, f"calib_{value.name}_{group}_same")
     kept = same.node("Identity", [value], ir.DataType.FLOAT)
     return _if(model, switch, rounding.graph(rounded), same.graph(kept), value)
 
@@ -112,7 +112,7 @@ def _weighted(
 ) -> None:
     """Put the node into both branches of an If, with its weights as they are and rounded."""
     name, output = str(node.name), node.outputs[0]
-    rounded, plain = _Branch(f"calib_{name}_rounded"), _Branch(f"calib_{name}_plain")
+    rounded, plain = _Branch(model, f"calib_{name}_rounded"), _Branch(model, f"calib_{name}_plain")
     inputs = list(node.inputs)
     for site in sites:
         array = _rounded_weight(_value(node, site), site, corrections)
@@ -141,7 +141,8 @@ def _rounded_weight(value: ir.Value, site: Site, corrections: Corrections) -> Ar
 
 def _if(model: ir.Model, switch: ir.Value, yes: ir.Graph, no: ir.Graph, like: ir.Value) -> ir.Value:
     branches = {"then_branch": yes, "else_branch": no}
-    node = ir.node("If", [switch], branches, name=str(yes.name).removesuffix("_rounded"))
+    name = free_name(model, str(yes.name).removesuffix("_rounded"))
+    node = ir.node("If", [switch], branches, name=name)
     output = node.outputs[0]
     output.name, output.type, output.shape = str(node.name), like.type, like.shape
     model.graph.append(node)
@@ -151,13 +152,13 @@ def _if(model: ir.Model, switch: ir.Value, yes: ir.Graph, no: ir.Graph, like: ir
 class _Branch:
     """A graph without inputs: it reads what is around it."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, model: ir.Model, name: str) -> None:
+        self._model, self._name = model, name
         self._nodes: list[ir.Node] = []
         self._constants: list[ir.Value] = []
 
     def constant(self, name: str, array: Array) -> ir.Value:
-        tensor = ir.tensor(array, name=f"{self._name}_{name}")
+        tensor = ir.tensor(array, name=free_name(self._model, f"{self._name}_{name}"))
         value = ir.val(str(tensor.name), tensor.dtype, ir.Shape(array.shape), const_value=tensor)
         self._constants.append(value)
         return value
@@ -170,7 +171,8 @@ class _Branch:
         return self._add(ir.node(node.op_type, inputs, dict(node.attributes)), ir.DataType.FLOAT)
 
     def _add(self, node: ir.Node, dtype: ir.DataType) -> ir.Value:
-        node.name = node.outputs[0].name = f"{self._name}_{len(self._nodes)}"
+        name = free_name(self._model, f"{self._name}_{len(self._nodes)}")
+        node.name = node.outputs[0].name = name
         node.outputs[0].dtype = dtype
         self._nodes.append(node)
         return node.outputs[0]

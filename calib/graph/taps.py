@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from calib.graph.edit import free_name
+
 _LAYOUT_OPS = frozenset(["Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten"])
 _SILENT_OPS = _LAYOUT_OPS | frozenset(
     [
@@ -82,8 +84,9 @@ def sized(model: ir.Model, tensors: Iterable[str]) -> ir.Model:
     values = _values(model)
     model.graph.outputs.clear()
     for number, name in enumerate(tensors):
-        node = ir.node("Shape", [values[name]], name=f"calib_shape_{number}")
-        node.outputs[0].name = f"calib_shape_{number}"
+        own = free_name(model, f"calib_shape_{number}")
+        node = ir.node("Shape", [values[name]], name=own)
+        node.outputs[0].name = own
         node.outputs[0].dtype = ir.DataType.INT64
         model.graph.append(node)
         model.graph.outputs.append(node.outputs[0])

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.edit import add_constant
+from calib.graph.edit import add_constant, free_name
 from calib.graph.qdq import scale_from_amax
 from calib.graph.select import Selection, Site
 
@@ -118,7 +118,7 @@ def _add(
 
 
 def _named(model: ir.Model, node: ir.Node, name: str) -> ir.Value:
-    node.outputs[0].name = name
+    node.name = node.outputs[0].name = free_name(model, name)
     node.outputs[0].dtype = ir.DataType.FLOAT
     model.graph.append(node)
     return node.outputs[0]
