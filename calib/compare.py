@@ -112,5 +112,6 @@ def _arrays(iteration: IterationResult) -> dict[str, Array]:
 @contextmanager
 def _quiet_polygraphy() -> Iterator[None]:
     """Polygraphy logs each batch to the terminal; ours shows one bar instead."""
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+    # Its relative metrics divide by outputs that may be 0.
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL), np.errstate(divide="ignore", invalid="ignore"):
         yield

@@ -52,20 +52,32 @@ class OnnxRuntimeEngine:
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
+        self._bound = True
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.infer`."""
-        binding = self._session.io_binding()
+        arrays = {name: np.asarray(array, order="C") for name, array in inputs.items()}
         try:
-            for name, array in inputs.items():
-                binding.bind_cpu_input(name, np.asarray(array, order="C"))
-            for name in self._outputs:
-                binding.bind_output(name)
-            self._session.run_with_iobinding(binding)
-            values = [value.numpy() for value in binding.get_outputs()]
+            values = self._run_bound(arrays) if self._bound else self._run(arrays)
+            if len(values) != len(self._outputs):
+                # Of outputs that are an input, or one another, a binding gives only some.
+                self._bound = False
+                values = self._run(arrays)
         except Exception as error:  # onnxruntime raises classes it does not export
             raise _refusal("inputs of the model", error) from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def _run_bound(self, arrays: Mapping[str, Array]) -> list[Array]:
+        binding = self._session.io_binding()
+        for name, array in arrays.items():
+            binding.bind_cpu_input(name, array)
+        for name in self._outputs:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        return [value.numpy() for value in binding.get_outputs()]
+
+    def _run(self, arrays: Mapping[str, Array]) -> list[Array]:
+        return list(self._session.run(self._outputs, dict(arrays)))
 
 
 class OnnxRuntime:

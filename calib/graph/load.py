@@ -158,7 +158,7 @@ def _normalised(model: ir.Model) -> ir.Model:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.LiftSubgraphInitializersToMainGraphPass(),
         common.RemoveInitializersFromInputsPass(),
-        common.IdentityEliminationPass(),
+        _drop_identities,
         common.RemoveUnusedNodesPass(),
         common.TopologicalSortPass(),
     ):
@@ -168,6 +168,26 @@ def _normalised(model: ir.Model) -> ir.Model:
     model = fold_weight_layouts(model)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     return model
+
+
+def _drop_identities(model: ir.Model) -> None:
+    """Without Identity nodes, but for those between two outputs or an input and an output.
+
+    onnx_ir's own pass gives both outputs one name.
+    """
+    for node in list(model.graph.all_nodes()):
+        source, output = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if node.op_type != "Identity" or source is None or node.graph is None:
+            continue
+        if output.is_graph_output():
+            producer = source.producer()
+            if source.is_graph_output() or producer is None or producer.graph is not node.graph:
+                continue
+            outputs = node.graph.outputs
+            outputs[list(outputs).index(output)] = source
+            source.name, output.name = output.name, None
+        output.replace_all_uses_with(source)
+        node.graph.remove(node, safe=True)
 
 
 def _name_nodes(model: ir.Model) -> None:

@@ -89,8 +89,8 @@ def insert_qdq(
 ) -> ir.Model:
     """A copy of the model with its selected inputs quantized.
 
-    Each tensor gets one pair, shared by all nodes that read it in INT8. Weights are stored in INT8
-    behind a DequantizeLinear.
+    Each activation gets one pair, shared by all nodes that read it in INT8. Weights are stored in
+    INT8 behind a DequantizeLinear, once for each node that reads them.
 
     Args:
         model: the FP32 model that the selection was made on.
@@ -108,7 +108,8 @@ def insert_qdq(
     pairs: dict[tuple[str, int | None, str], ir.Value] = {}
     for site in (*selection.activations, *selection.weights):
         own = given.weights.get(site.node) if site.axis is not None and site.index == 1 else None
-        key = (site.tensor, site.axis, site.node if own else "")
+        # ONNX Runtime cannot prepare one INT8 constant for two nodes, and refuses the model.
+        key = (site.tensor, site.axis, "" if site.axis is None else f"{site.node}/{site.index}")
         if key not in pairs:
             value = nodes[site.node].inputs[site.index]
             if value is None:
