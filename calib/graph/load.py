@@ -28,6 +28,8 @@ Graph = ir.Model
 """A model in memory; other packages hand it on without looking inside."""
 
 _UPGRADED_OPSET = 17
+_IR_VERSION = 8
+"""That of opset 17."""
 _CHUNK_BYTES = 1 << 24
 
 
@@ -153,6 +155,8 @@ def _opset(proto: onnx.ModelProto) -> int:
 
 
 def _normalised(model: ir.Model) -> ir.Model:
+    # Before IR 4 every initializer had to be an input, which it is no more.
+    model.ir_version = max(model.ir_version, _IR_VERSION)
     # Shapes are inferred anew: an exporter's own can be wrong, and ours decide what is refused.
     for rewrite in (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
