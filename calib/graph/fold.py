@@ -7,24 +7,35 @@ from onnx.reference import ReferenceEvaluator
 
 from data_loaders.types import Array
 
-_LAYOUT_OPS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten"})
+_FOLDED_OPS = frozenset(
+    {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Cast"}
+)
 
 
 def fold_weight_layouts(model: ir.Model) -> ir.Model:
-    """Replace Transpose, Reshape and the like of an initializer by the initializer they make.
+    """Replace Transpose, Reshape, Cast and the like of an initializer by what they make of it.
 
-    Exporters write `MatMul(x, Transpose(W))`; a weight has to be a constant to be quantized per
-    channel. Each such node is evaluated with the ONNX reference implementation.
+    Exporters write `MatMul(x, Transpose(W))`, or store W in FP16 behind a Cast; a weight has to be
+    a constant to be quantized per channel. Each such node is evaluated with the ONNX reference
+    implementation. Initializers that nobody reads any more are left out.
     """
     model = model.clone()
     for node in list(model.graph):
         constants = [v.const_value if v is not None else None for v in node.inputs]
-        if node.op_type in _LAYOUT_OPS and constants and all(c is not None for c in constants):
+        if node.op_type in _FOLDED_OPS and constants and all(c is not None for c in constants):
             if node.outputs[0].is_graph_output():
                 continue
             arrays = [c.numpy() for c in constants if c is not None]
+            read = [value for value in node.inputs if value is not None]
             _replace_by_initializer(model, node, _evaluate(model, node, arrays))
+            _drop_unread(model, read)
     return model
+
+
+def _drop_unread(model: ir.Model, values: list[ir.Value]) -> None:
+    for value in values:
+        if not value.uses() and not value.is_graph_output():
+            model.graph.initializers.pop(str(value.name), None)
 
 
 def _evaluate(model: ir.Model, node: ir.Node, arrays: list[Array]) -> Array:
