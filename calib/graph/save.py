@@ -35,4 +35,5 @@ def save_model(model: ir.Model, path: Path, *, passing: bool = False) -> None:
     if size > (_PASSING_LIMIT_BYTES if passing else _PROTOBUF_LIMIT_BYTES):
         ir.save(model, path, external_data=f"{path.name}.data")
     else:
-        ir.save(model, path)
+        # Weights that lie beside the source would be looked for beside the copy.
+        ir.save(ir.external_data.load_to_model(model), path)
