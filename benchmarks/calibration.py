@@ -146,7 +146,8 @@ def child(arguments: Sequence[str]) -> None:
     from calib.calibrators import EntropySpec, MinMaxSpec, MseSpec, PercentileSpec
     from calib.graph.fold import fold_batchnorm
     from calib.graph.load import load_model
-    from calib.graph.select import SelectionSpec, select
+    from calib.graph.select import select
+    from calib.graph.selection_spec import SelectionSpec
     from calib.graph.taps import taps_from_tensors
     from calib.observe import observe, tapped_engine
 

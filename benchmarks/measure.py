@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes import common
 
 from calib.graph.macs import macs_by_node
-from calib.graph.select import WEIGHTED_OPS
+from calib.graph.selection_spec import WEIGHTED_OPS
 
 Array = NDArray[Any]
 

@@ -10,7 +10,7 @@ from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
-from calib.graph.select import SelectionSpec
+from calib.graph.selection_spec import SelectionSpec
 from calib.limits import LimitsSpec
 from calib.results import Precision
 from calib.settings import parse, read_yaml, with_overrides

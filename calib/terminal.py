@@ -96,7 +96,7 @@ def print_sensitivity(console: Console, found: SensitivityRecord) -> None:
     titles = ("alone dB", "activ.", "weights", "up to it", "flips", "clipped %", "wide", "work %")
     for title in titles:
         table.add_column(title, justify="right")
-    for group in sorted(found.groups, key=lambda g: _order(g.alone_db)):
+    for group in sorted(found.groups, key=lambda g: g.order_db):
         decibels = (group.alone_db, group.activations_db, group.weights_db, group.upto_db)
         table.add_row(
             escape(group.name),
@@ -123,17 +123,13 @@ def _advice(found: SensitivityRecord) -> Iterator[str]:
         "activ. and weights: only these rounded. up to it: it and all before it. wide: its widest "
         "channel over the median one. clipped: share of its activation's noise"
     )
-    worst = min(found.groups, key=lambda g: _order(g.alone_db), default=None)
+    worst = min(found.groups, key=lambda g: g.order_db, default=None)
     if worst is None:
         return
     if worst.clipped_pct > _MUCH:
         yield f"{worst.name} loses by clipping: try calibrator minmax or mse."
     if found.remedies is None:
         yield "quantization: auto looks for what helps, and leaves in float what nothing helps."
-
-
-def _order(decibels: float | None) -> float:
-    return float("inf") if decibels is None else decibels
 
 
 def _decibels(value: float | None) -> str:

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from calib.graph.linear import linears
 from calib.graph.load import load_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 
 ALL = SelectionSpec(min_channels=1)
 

@@ -11,7 +11,8 @@ from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
 from calib.errors import DataError
 from calib.graph.load import load_model
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import tapped, taps_from_tensors
 from calib.observe import length_axes, observe, tapped_engine
 from data_loaders import Sample, batches

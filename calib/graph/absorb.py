@@ -41,8 +41,8 @@ def absorb(
         were scaled, all > 0. INT8 codes of it stay, their scales and corrections are scaled too.
     """
     scaled: dict[str, Wide] = {}
+    values = {str(v.name): v for node in model.graph for v in node.outputs}
     for name in tensors:
-        values = {str(v.name): v for node in model.graph for v in node.outputs}
         if name in values:
             _absorb(_Up(model, scaled, fixed), values[name])
     common.RemoveUnusedNodesPass()(model)
@@ -112,7 +112,7 @@ class _Up:
         first = node.inputs[0]
         if node.op_type == "LayerNormalization":
             return self._normalization(node, affine)
-        if node.op_type in ("Conv", "Gemm", "MatMul") and _weight(node) is not None:
+        if node.op_type in ("Conv", "Gemm", "MatMul") and _has_weight(node):
             return self._weighted(node, affine)
         if node.op_type in ("Mul", "Div", "Add"):
             return self._elementwise(node, value, affine)
@@ -150,16 +150,17 @@ class _Up:
         return [edit]
 
     def _weighted(self, node: ir.Node, affine: Affine) -> list[_Edit] | None:
-        weight = _weight(node)
+        constant = node.inputs[1].const_value if node.inputs[1] is not None else None
         vector = _vector(affine, 1 if node.op_type == "Conv" else -1)
-        if vector is None or weight is None or not takes_bias(node) or not _is_plain(node):
+        if vector is None or constant is None or not takes_bias(node) or not _is_plain(node):
             return None
-        axis = _output_axis(node, weight.ndim)
-        gain, offset = (np.broadcast_to(part, (weight.shape[axis],)) for part in vector)
-        rows = gain.reshape([-1 if i == axis % weight.ndim else 1 for i in range(weight.ndim)])
+        rank = len(constant.shape)
+        axis = _output_axis(node, rank)
+        gain, offset = (np.broadcast_to(part, (constant.shape.numpy()[axis],)) for part in vector)
+        rows = gain.reshape([-1 if i == axis else 1 for i in range(rank)])
 
         def edit() -> None:
-            self._replace(node, 1, weight * rows)
+            self._replace(node, 1, constant.numpy() * rows)
             third = node.inputs[2] if len(node.inputs) > 2 else None
             if third is not None and third.const_value is not None:
                 self._replace(node, 2, third.const_value.numpy().astype(np.float64) * gain)
@@ -233,13 +234,11 @@ def _vector(affine: Affine, axis: int) -> tuple[Wide, Wide] | None:
     return gain.ravel(), offset.ravel()
 
 
-def _weight(node: ir.Node) -> Wide | None:
-    value = node.inputs[1]
-    if value is None or value.const_value is None:
-        return None
-    array = value.const_value.numpy()
-    is_matrix = node.op_type == "Conv" or array.ndim == 2
-    return array.astype(np.float64) if is_matrix and array.dtype == np.float32 else None
+def _has_weight(node: ir.Node) -> bool:
+    constant = node.inputs[1].const_value if node.inputs[1] is not None else None
+    if constant is None or constant.dtype is not ir.DataType.FLOAT:
+        return False
+    return node.op_type == "Conv" or len(constant.shape) == 2
 
 
 def _output_axis(node: ir.Node, rank: int) -> int:

@@ -5,11 +5,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from calib.graph.taps import LAYOUT_OPS
 from data_loaders.types import Array
 
-_FOLDED_OPS = frozenset(
-    {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Cast"}
-)
+_FOLDED_OPS = LAYOUT_OPS | {"Cast"}
 
 
 def fold_weight_layouts(model: ir.Model) -> ir.Model:

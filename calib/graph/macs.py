@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.select import WEIGHTED_OPS
+from calib.graph.selection_spec import WEIGHTED_OPS
 
 
 def macs_by_node(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-_SAME_VALUES = frozenset(
-    ["Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Cast"]
-)
+from calib.graph.taps import LAYOUT_OPS
+
+_SAME_VALUES = LAYOUT_OPS | {"Cast"}
 _PICKS = frozenset(["ArgMax", "ArgMin", "TopK"])
 _SOFTMAX = frozenset(["Softmax", "LogSoftmax"])
 

@@ -7,8 +7,9 @@ import onnx_ir as ir
 
 from calib.graph.edit import free_name
 
-_LAYOUT_OPS = frozenset(["Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten"])
-_SILENT_OPS = _LAYOUT_OPS | frozenset(
+LAYOUT_OPS = frozenset(["Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten"])
+"""The same values in another layout."""
+_SILENT_OPS = LAYOUT_OPS | frozenset(
     [
         "Cast",
         "Constant",
@@ -54,7 +55,7 @@ def _tap(value: ir.Value, tensors: tuple[str, ...]) -> Tap:
 
 def _source(value: ir.Value) -> ir.Value:
     producer = value.producer()
-    while producer is not None and producer.op_type in _LAYOUT_OPS and producer.inputs[0]:
+    while producer is not None and producer.op_type in LAYOUT_OPS and producer.inputs[0]:
         value = producer.inputs[0]
         producer = value.producer()
     return value

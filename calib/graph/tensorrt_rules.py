@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from calib.errors import ModelError
-from calib.graph.select import WEIGHTED_OPS
+from calib.graph.selection_spec import WEIGHTED_OPS
 from data_loaders.types import Array
 
 _OPERATORS = frozenset(

@@ -7,8 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.edit import add_constant, free_name
-from calib.graph.qdq import scale_from_amax
+from calib.graph.edit import add_constant, add_node, free_name
+from calib.graph.qdq import fake_quantized
 from calib.graph.select import Selection, Site
 
 
@@ -59,7 +59,7 @@ def trial_model(
                 value = node.inputs[site.index]
                 if value is None:
                     raise AssertionError("a selected input exists")
-                fake[key] = _fake_quantized(model, value, thresholds[site.tensor], prefix)
+                fake[key] = fake_quantized(model, value, thresholds[site.tensor])
             tried = _consumer(model, node, site.index, fake[key], prefix)
             difference = _add(model, "Sub", [tried, reference], f"{prefix}_error")
             error = _sum_of_squares(model, difference, reference, prefix)
@@ -75,20 +75,15 @@ def _output(
     return TrialOutput(str(value.name), site.tensor, number, candidate)
 
 
-def _fake_quantized(model: ir.Model, value: ir.Value, amax: float, prefix: str) -> ir.Value:
-    scale = add_constant(model, f"{prefix}_scale", np.array(scale_from_amax(amax)))
-    zero = add_constant(model, f"{prefix}_zero", np.array(0, dtype=np.int8))
-    quantized = _add(model, "QuantizeLinear", [value, scale, zero], f"{prefix}_quantized")
-    quantized.dtype = ir.DataType.INT8
-    return _add(model, "DequantizeLinear", [quantized, scale, zero], f"{prefix}_dequantized")
-
-
 def _consumer(model: ir.Model, node: ir.Node, index: int, value: ir.Value, prefix: str) -> ir.Value:
     """The node again, on another input."""
     inputs = [value if number == index else other for number, other in enumerate(node.inputs)]
     attributes = [a for a in node.attributes.values() if isinstance(a, ir.Attr)]
-    copy = ir.Node(node.domain, node.op_type, inputs, attributes, name=f"{prefix}_again")
-    return _named(model, copy, f"{prefix}_again")
+    name = free_name(model, f"{prefix}_again")
+    copy = ir.Node(node.domain, node.op_type, inputs, attributes, name=name)
+    copy.outputs[0].name, copy.outputs[0].dtype = name, ir.DataType.FLOAT
+    model.graph.append(copy)
+    return copy.outputs[0]
 
 
 def _sum_of_squares(model: ir.Model, value: ir.Value, like: ir.Value, prefix: str) -> ir.Value:
@@ -114,11 +109,6 @@ def _add(
     name: str,
     attributes: Mapping[str, int] | None = None,
 ) -> ir.Value:
-    return _named(model, ir.node(op_type, inputs, dict(attributes or {}), name=name), name)
-
-
-def _named(model: ir.Model, node: ir.Node, name: str) -> ir.Value:
-    node.name = node.outputs[0].name = free_name(model, name)
-    node.outputs[0].dtype = ir.DataType.FLOAT
-    model.graph.append(node)
-    return node.outputs[0]
+    value = add_node(model, op_type, inputs, name, attributes)
+    value.dtype = ir.DataType.FLOAT
+    return value

@@ -2,8 +2,9 @@
 
 The extremes of each channel are exact, over every value. Beside them a few rows are kept: what a
 node reads at some positions of every sample, chosen by a hash of the sample's id, so no order and
-no grouping of the data changes them, and shards add up. The Gram matrix, the mean and the effect
-of any quantizer follow from the rows, in memory that does not grow with the data.
+no grouping of the data changes them, and shards add up. The mean and the effect of any quantizer
+follow from them. Further rows are only added up to their covariance. Memory does not grow with the
+data.
 """
 
 import math
@@ -104,12 +105,12 @@ class ChannelAccumulator:
     """
 
     def __init__(self, windows: Mapping[Window, Kept]) -> None:
-        self._windows = tuple(windows)
         self._kept = dict(windows)
+        self._spatial = any(window.kernel for window in windows)
         self._values = 0
         self._low: dict[int, NDArray[np.float64]] = {}
         self._high: dict[int, NDArray[np.float64]] = {}
-        self._rows = {window: Rows() for window in self._windows}
+        self._rows = {window: Rows() for window in windows}
         self._moments = {window: Moments() for window, kept in windows.items() if kept.moments}
 
     def add(self, ids: Sequence[str], array: Array, real: NDArray[np.bool_] | None = None) -> None:
@@ -120,7 +121,7 @@ class ChannelAccumulator:
             array: float (batch, …) or (batch · rows, …), channels where the windows say.
             real: bool (batch, length), True where axis 1 holds data and no padding; None = all.
         """
-        spatial = bool(self._windows[0].kernel)
+        spatial = self._spatial
         array = array if spatial else _by_sample(array, len(ids))
         has_length = real is not None and array.ndim > 2 and array.shape[:2] == real.shape
         kept = real if has_length and not spatial else None

@@ -51,6 +51,13 @@ class Moments:
         return found
 
 
+def covariance_from_rows(rows: Array) -> NDArray[np.float32]:
+    """Of (groups, rows, columns a group): float32 (groups, columns a group, the same)."""
+    sums = Moments()
+    sums.add(rows)
+    return sums.covariance()
+
+
 class Rows:
     """Rows of many samples in a few large arrays: small ones would leave the memory in pieces."""
 

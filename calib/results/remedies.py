@@ -20,7 +20,7 @@ class RemedyStep(Record):
     size_bytes: int = Field(description="Its constants.")
 
 
-class GroupRecord(Record):
+class NoisyGroup(Record):
     """Nodes that are quantized together, and the noise that they make alone."""
 
     name: str = Field(description="Its first node.")
@@ -29,12 +29,17 @@ class GroupRecord(Record):
     alone_db: float | None = Field(
         description="SQNR at the model's outputs with nothing else in INT8; None if exact."
     )
-    in_float: bool = Field(description="Left in float by mixed precision.")
 
     @property
     def order_db(self) -> float:
         """For a table with the noisiest group first."""
         return math.inf if self.alone_db is None else self.alone_db
+
+
+class GroupRecord(NoisyGroup):
+    """A group that mixed precision decides on."""
+
+    in_float: bool = Field(description="Left in float by mixed precision.")
 
 
 class FloatTrial(Record):

@@ -3,16 +3,12 @@
 from pydantic import Field
 
 from calib.record import Record
-from calib.results.remedies import RemediesRecord
+from calib.results.remedies import NoisyGroup, RemediesRecord
 
 
-class GroupSensitivity(Record):
-    """Nodes that are quantized together; dB are SQNR of the model's scores, None = exact."""
+class GroupSensitivity(NoisyGroup):
+    """A group seen closely; dB are SQNR of the model's scores, None = exact."""
 
-    name: str = Field(description="Its first node.")
-    nodes: tuple[str, ...]
-    macs_pct: float = Field(description="Share of all weighted operators' multiply-accumulates.")
-    alone_db: float | None = Field(description="Nothing else in INT8.")
     activations_db: float | None = Field(description="Only its activations rounded.")
     weights_db: float | None = Field(description="Only its weights rounded.")
     upto_db: float | None = Field(description="It and all groups before it in INT8.")

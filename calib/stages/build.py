@@ -14,7 +14,8 @@ from calib.graph.channel_affine import ChannelAffine, apply_affines
 from calib.graph.linear import Linear
 from calib.graph.load import Graph
 from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq
-from calib.graph.select import Selection, SelectionSpec, select
+from calib.graph.select import Selection, select
+from calib.graph.selection_spec import SelectionSpec
 from calib.remedies.bias_correction import bias_shift
 from calib.remedies.coordinate_descent import descended_codes, descended_groups
 from calib.remedies.equalization import (
@@ -25,6 +26,7 @@ from calib.remedies.equalization import (
     scaled_weight,
 )
 from calib.remedies.gptq import gptq_codes
+from calib.remedies.moments import covariance_from_rows
 from calib.remedies.rounding import largest_scales, nearest_codes
 from calib.stages.fit import Fitted
 
@@ -145,8 +147,9 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
     beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
     present = {str(node.name) for node in graph.graph}
     floats = {**{name: _SIDE for name in beside if name in present}, **plan.floats}
-    quantized = set(select(graph, source.spec, floats).activation_tensors)
-    fixed = (quantized - set(renamed.values())) | source.kept
+    sites = source.selection.activations
+    quantized = {site.tensor for site in sites if site.node not in plan.floats}
+    fixed = (quantized - renamed.keys()) | source.kept
     scaled = absorb(graph, renamed.values(), fixed)
     selection = select(graph, source.spec, floats)
     amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}
@@ -233,7 +236,7 @@ def rounded(
         return flat.reshape(weight.shape), scales.ravel()
     if covariance is None:
         _, inputs = quantized_rows(reader, choice)
-        grams = _covariances(inputs)
+        grams = covariance_from_rows(inputs).astype(np.float64)
     else:
         grams = quantized_covariance(reader, choice, covariance)
     if len(weight) > 1:
@@ -248,13 +251,6 @@ def _together(
     """One group's codes whose errors cancel; inputs that never change leave the nearest."""
     first = gptq_codes(weight, scales, gram)
     return descended_codes(weight, scales, gram, first, sweeps=_SWEEPS)
-
-
-def _covariances(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each group's rows (groups, rows, columns), about their mean; float64."""
-    centred = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-    products = np.matmul(centred.transpose(0, 2, 1), centred)
-    return np.asarray(products / np.float32(rows.shape[1]), dtype=np.float64)
 
 
 def _bias(

@@ -6,7 +6,6 @@ and the best is taken: it is never below the best single calibrator there.
 """
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -55,13 +54,14 @@ def choose(
 
     def make(folder: Path, advance: Advance) -> None:
         proposals = [dict.fromkeys(statistics, c.name) for c in spec.candidates]
-        # Where thresholds belong to a shift there is nothing to choose.
+        chosen = proposals[0]
+        # Where all thresholds belong to a shift there is nothing to choose.
         free = tuple(s for s in ready.selection.activations if s.tensor not in ready.amax)
         if free:
             some = replace(ready.selection, activations=free)
             errors = _trial(bench, inputs, ready.graph, some, seen, spec, folder, advance)
-            proposals.insert(0, {**proposals[0], **choices(errors)})
-        chosen = _best(bench, inputs, ready, spec, statistics, proposals) if free else proposals[0]
+            mixture = {**chosen, **choices(errors)}
+            chosen = _best(bench, inputs, ready, spec, statistics, [mixture, *proposals])
         write_atomically(folder / "chosen.json", json.dumps(chosen))
 
     found = bench.artifact("trial", f"choose {spec.name}", key, make)
@@ -88,8 +88,7 @@ def _best(
         if thresholds not in known:
             model = insert_qdq(ready.graph, ready.selection, fixed, ready.corrections)
             known[thresholds] = panel.judge(model).noise
-        found = known[thresholds]
-        return found if math.isfinite(found) else math.inf
+        return known[thresholds]
 
     return min(proposals, key=noise)
 

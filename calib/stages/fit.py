@@ -1,18 +1,15 @@
 """What remedies are fitted on: channel extremes and rows of the FP32 model, in one pass."""
 
 import math
-import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from calib.calibrators import SAFE_AMAX
 from calib.graph.linear import Linear
 from calib.graph.load import Graph
-from calib.graph.save import save_model
 from calib.graph.taps import sized, tapped
 from calib.progress import Advance
 from calib.remedies.channels import ChannelAccumulator, ChannelSample, Kept, Window
@@ -93,15 +90,14 @@ def fit(
         else:
             amax[name] = max(amax[name], float(np.abs(array).max(initial=0.0)))
 
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(bench.backend.threads) as pool:
-        path = Path(folder, "fitted.onnx")
-        size = _batch_size(bench, inputs, graph, names, path)
-        save_model(tapped(graph, [n for n in names if not _is_input(graph, n)]), path, passing=True)
-        with bench.backend.engine(path, spinning=False) as engine:
-            for batch in fitting_batches(inputs, size):
-                outputs = engine.infer(batch.inputs)
-                list(pool.map(lambda name: add(name, batch, outputs), names))  # noqa: B023 - used at once
-                advance(len(batch))
+    inner = [name for name in names if not _is_input(graph, name)]
+    size = _batch_size(bench, inputs, graph, inner)
+    shown = bench.engine(tapped(graph, inner), spinning=False)
+    with shown as engine, ThreadPoolExecutor(bench.backend.threads) as pool:
+        for batch in fitting_batches(inputs, size):
+            outputs = engine.infer(batch.inputs)
+            list(pool.map(lambda name: add(name, batch, outputs), names))  # noqa: B023 - used at once
+            advance(len(batch))
     # Each is let go as soon as its rows are put together, so that they are not there twice.
     found = {name: counters.pop(name).freeze() for name in list(counters)}
     return Fitted(
@@ -141,14 +137,12 @@ def _is_input(graph: Graph, name: str) -> bool:
     return any(value.name == name for value in graph.graph.inputs)
 
 
-def _batch_size(
-    bench: Workbench, inputs: Inputs, graph: Graph, names: list[str], path: Path
-) -> int:
+def _batch_size(bench: Workbench, inputs: Inputs, graph: Graph, inner: list[str]) -> int:
     """The samples whose observed activations fit the memory, at most the config's."""
-    inner = [name for name in names if not _is_input(graph, name)]
+    if not inner:
+        return inputs.calibration.batch_size
     first = next(fitting_batches(inputs, 1))
-    save_model(sized(graph, inner), path, passing=True)
-    with bench.backend.engine(path, spinning=False) as engine:
+    with bench.engine(sized(graph, inner), spinning=False) as engine:
         shapes = engine.infer(first.inputs).values()
         need = sum(math.prod(shape.tolist()) for shape in shapes) * _FLOAT_BYTES
     return max(1, min(inputs.calibration.batch_size, _TAP_BYTES // max(int(need), 1)))

@@ -14,14 +14,15 @@ from calib.graph.load import Graph
 from calib.graph.qdq import Corrections, QuantizedWeight
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
-from calib.graph.select import Selection, SelectionSpec, select
+from calib.graph.select import Selection, select
+from calib.graph.selection_spec import SelectionSpec
 from calib.journal import Journal
 from calib.progress import Advance
 from calib.results import RemediesRecord, RemedyStep
 from calib.stages.build import Built, Plan, Source, build
 from calib.stages.fit import fit
 from calib.stages.inputs import Inputs
-from calib.stages.ladder import Step, climb, climb_on, kept
+from calib.stages.ladder import Step, climb, climb_on, last_kept
 from calib.stages.mixed import ALONE_SAMPLES, TRIED_SAMPLES, Search, mixed
 from calib.stages.panel import KEPT_MAX, open_panel
 from calib.stages.workbench import Workbench
@@ -69,14 +70,15 @@ def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selectio
         graph: the FP32 model with BatchNormalization folded in.
         selection: what would become INT8 without remedies.
     """
-    spec = bench.experiment.quantization
+    experiment = bench.experiment
+    spec = experiment.quantization
     key = {
         "model": inputs.model.record.sha256,
         "data": inputs.calibration.scan.sha256,
         "batch_size": inputs.calibration.batch_size,
         "selection": spec.model_dump(mode="json"),
-        "fold_batchnorm": bench.experiment.engines.fold_batchnorm,
-        "task_output": inputs.task_output.name,
+        "fold_batchnorm": experiment.engines.fold_batchnorm,
+        "task": [experiment.task.kind, inputs.task_output.name],
     }
 
     journal = bench.journal("remedies", key)
@@ -142,7 +144,7 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     scores = frozenset(score.tensor for score in panel.scores)
     source = Source(graph, spec, task.selection, nodes, fitted, threads, scores)
     steps = climb(source, search)
-    last = list(kept(steps))[-1]
+    last = last_kept(steps)
     found = mixed(search, source, build(source, last.plan, last.found))
     if found.floats and not task.stopped():
         more = climb_on(source, search, steps, found)

@@ -1,13 +1,13 @@
 """Remedies one after another, each kept where the model's output says that it helps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from calib.graph.qdq import Corrections
-from calib.graph.select import RemedyName
+from calib.graph.selection_spec import RemedyName
 from calib.remedies.equalization import Equalized, Extremes, Options, as_it_is, best, choices
 from calib.stages.build import Built, Plan, Source, biased, build
 from calib.stages.mixed import Mixed, Search
@@ -60,7 +60,7 @@ def climb(source: Source, search: Search) -> tuple[Step, ...]:
             continue
         if search.stopped():
             break
-        last = next(step for step in reversed(steps) if step.kept)
+        last = last_kept(steps)
         plan = remedy.change(last.plan)
         if all(plan != step.plan for step in steps):
             steps.append(_step(source, search, remedy, plan, steps))
@@ -72,7 +72,7 @@ def climb_on(source: Source, search: Search, steps: tuple[Step, ...], mixed: Mix
 
     Noise that a group left in float made no longer hides what they give. None if none is kept.
     """
-    first = now = next(step for step in reversed(steps) if step.kept)
+    first = now = last_kept(steps)
     where = f"mixed {digest_from_key(mixed.floats)}"
 
     def error_of(plan: Plan, found: Corrections, name: str) -> OutputError:
@@ -169,7 +169,6 @@ def _step(source: Source, search: Search, remedy: Remedy, plan: Plan, before: li
     way = "/".join(step.name for step in before if step.kept)
     built = build(source, plan)
     error = judged(search, built, f"{way}/{remedy.name}")
-    last = next((step for step in reversed(before) if step.kept), None)
     graph = built.graph.graph
     constants = (value.const_value for value in graph.initializers.values())
     return Step(
@@ -179,7 +178,7 @@ def _step(source: Source, search: Search, remedy: Remedy, plan: Plan, before: li
         plan,
         built.found,
         error,
-        last is None or error.is_below(last.error, _GAIN_DB),
+        not before or error.is_below(last_kept(before).error, _GAIN_DB),
         len(graph),
         sum(constant.nbytes for constant in constants if constant is not None),
     )
@@ -230,6 +229,6 @@ def _tried(source: Source, tensor: str, addable: frozenset[str]) -> tuple[Equali
     return choices(extremes, readers, options)
 
 
-def kept(steps: tuple[Step, ...]) -> Iterator[Step]:
-    """The steps that were kept, in their order."""
-    return (step for step in steps if step.kept)
+def last_kept(steps: Sequence[Step]) -> Step:
+    """Where the steps led to; the first is always kept."""
+    return next(step for step in reversed(steps) if step.kept)

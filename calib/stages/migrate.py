@@ -19,7 +19,8 @@ from calib.graph.from_scales import Coverage, cover
 from calib.graph.load import Model, load_model
 from calib.graph.qdq import insert_qdq
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.results import TensorError, TensorSpec
 from data_loaders import batches, data_set_from_spec
 from data_loaders.types import Array

@@ -1,6 +1,5 @@
 """Each group of nodes alone, then the smallest part of them in float that the goal asks for."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from numpy.typing import NDArray
 
 from calib.backends.base import Engine
 from calib.graph.groups import Group, groups_from_selection
+from calib.graph.load import Graph
 from calib.graph.macs import macs_by_node
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec
+from calib.graph.select import Selection
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.journal import Journal
 from calib.progress import Advance
@@ -70,12 +71,12 @@ class Search:
     folder: Path
 
 
-def groups_of(built: Built, panel: Panel) -> tuple[tuple[Group, ...], int]:
+def groups_of(graph: Graph, selection: Selection, panel: Panel) -> tuple[tuple[Group, ...], int]:
     """The groups, and the multiply-accumulates of the whole model in a sample."""
     batch = panel.batches[0]
     shapes = {name: array.shape for name, array in batch.inputs.items()}
-    macs = {n: count // len(batch) for n, count in macs_by_node(built.graph, shapes).items()}
-    return groups_from_selection(built.selection, macs), max(sum(macs.values()), 1)
+    macs = {n: count // len(batch) for n, count in macs_by_node(graph, shapes).items()}
+    return groups_from_selection(selection, macs), max(sum(macs.values()), 1)
 
 
 def mixed(
@@ -90,18 +91,16 @@ def mixed(
         known: noise of each group alone, where it is known.
     """
     spec = source.spec
-    groups, total = groups_of(built, search.panel)
+    groups, total = groups_of(built.graph, built.selection, search.panel)
     path = search.folder / "switched.onnx"
     files = _write_switched(search.panel, built, groups, path)
     with search.panel.bench.backend.engine(path) as engine:
         measure = _measure(search, engine, groups, _digest(files))
-        names = frozenset(group.name for group in groups)
-        alone = dict.fromkeys((group.name for group in groups), 0.0)
-        for name in alone:
-            if known is not None:
-                alone[name] = known[name]
-            elif not search.stopped():
-                alone[name] = measure(names - {name}, ALONE_SAMPLES)
+        names = [group.name for group in groups]
+        alone = dict(known) if known is not None else dict.fromkeys(names, 0.0)
+        for name in names if known is None else ():
+            if not search.stopped():
+                alone[name] = measure(frozenset(names) - {name}, ALONE_SAMPLES)
         found = Found(frozenset(), 0.0, ())
         if spec.mixed_precision == "auto":
             weighed = sum(group.macs for group in groups)
@@ -149,11 +148,11 @@ def _measure(
         on: NDArray[np.bool_] = np.array([group.name not in floats for group in groups])
         found = search.panel.judge_engine(engine, {ACTIVATIONS: on, WEIGHTS: on}, samples)
         search.advance(found.samples)
-        return found.noise if np.isfinite(found.noise) else np.inf
+        return found.noise
 
     def measure(floats: frozenset[str], samples: int) -> float:
-        chosen = hashlib.sha256("\n".join(sorted(floats)).encode()).hexdigest()[:16]
-        name = f"{digest[:16]} {chosen} {samples}"
+        chosen = digest_from_key({"floats": sorted(floats)})
+        name = f"{digest[:16]} {chosen[:16]} {samples}"
         return search.journal.once(name, lambda: [run(floats, samples)])[0]
 
     return measure

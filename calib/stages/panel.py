@@ -4,12 +4,10 @@ FP32's own scores are the target, so no labels are needed, and validation is not
 """
 
 import math
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,6 @@ from calib.analysis.flips import expected_flips_pct, margins, variance_for_flips
 from calib.backends.base import Engine
 from calib.errors import ConfigError
 from calib.graph.load import Graph
-from calib.graph.save import save_model
 from calib.graph.scores import Score, scores_from_model
 from calib.graph.taps import tapped
 from calib.stages.inputs import Inputs
@@ -37,7 +34,7 @@ class OutputError:
     """How far a model's outputs are from FP32's.
 
     Attributes:
-        noise: Σ error² / Σ reference², the mean over the model's scores.
+        noise: Σ error² / Σ reference², the mean over the model's scores; infinite if not finite.
         changed: samples whose largest score is another one, in the task's output.
         samples: compared.
         by_sample: float64 (samples,): Σ error² of each over the signal of all, added over scores;
@@ -126,11 +123,8 @@ class Panel:
 
     def judge(self, graph: Graph) -> OutputError:
         """Run a model as it is."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "judged.onnx")
-            save_model(self.exposed(graph), path, passing=True)
-            with self.bench.backend.engine(path) as engine:
-                return self.judge_engine(engine)
+        with self.bench.engine(self.exposed(graph)) as engine:
+            return self.judge_engine(engine)
 
     def judge_engine(
         self,
@@ -161,10 +155,10 @@ class Panel:
             changed += _changed(decided, _decisions(found[self.task_output]))
             seen += len(batch)
         used = [score for score in self.scores if signal[score] > 0]
-        shares = [noise[score] / signal[score] for score in used]
+        share = sum(noise[score] / signal[score] for score in used) / max(len(used), 1)
         each = [sum((found[s] / signal[s] for s in used), np.zeros(1)) for found in squares]
         return OutputError(
-            float(np.mean(shares)) if shares else 0.0, changed, seen, np.concatenate(each)
+            share if math.isfinite(share) else math.inf, changed, seen, np.concatenate(each)
         )
 
     def _runs(
@@ -198,7 +192,7 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
     task = inputs.task_output.name
     scores = _scores(inputs.model.graph, graph)
     decisions: list[Array | None] = []
-    with _reference_engine(bench, inputs, scores) as engine:
+    with _reference_engine(bench, inputs, [score.tensor for score in scores]) as engine:
         for batch in _batches(inputs, kept=True):
             found = engine.infer(batch.inputs)
             outputs = {score.tensor: found[score.tensor].copy() for score in scores}
@@ -218,21 +212,23 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
             got=f"{count} of {inputs.calibration.scan.samples} kept aside",
             fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
         )
-    score = _task_score(bench, inputs, scores)
+    score = _task_score(bench, inputs, scores, reference[0])
     return Panel(bench, tuple(kept), scores, tuple(reference), tuple(decisions), task, score)
 
 
-def _task_score(bench: Workbench, inputs: Inputs, scores: tuple[Score, ...]) -> Score | None:
-    """What stands for the task's output, where classes lie along its last axis."""
+def _task_score(
+    bench: Workbench, inputs: Inputs, scores: tuple[Score, ...], reference: Mapping[str, Array]
+) -> Score | None:
+    """What stands for the task's output, where two classes or more lie along its last axis."""
     name, shape = inputs.task_output.name, inputs.task_output.shape
     if bench.experiment.task.kind != "classification" or not shape:
         return None
     found = scores_from_model(inputs.model.graph).get(name)
-    is_known = found in scores or Score(name) in scores
     score = found if found in scores else Score(name)
-    rank = len(shape)
-    is_last = score is not None and score.axis in (None, -1, rank - 1)
-    return score if is_known and is_last else None
+    if score is None or score not in scores or score.axis not in (None, -1, len(shape) - 1):
+        return None
+    values = reference[score.tensor]
+    return score if values.ndim and values.shape[-1] > 1 else None
 
 
 def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:
@@ -242,22 +238,12 @@ def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:
     return tuple(dict.fromkeys(found))
 
 
-@contextmanager
 def _reference_engine(
-    bench: Workbench, inputs: Inputs, scores: tuple[Score, ...]
-) -> Iterator[Engine]:
-    tensors = {score.tensor for score in scores}
-    if tensors <= {value.name for value in inputs.model.graph.graph.outputs}:
-        with bench.backend.engine(inputs.model.path) as engine:
-            yield engine
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "reference.onnx")
-        save_model(
-            tapped(inputs.model.graph, [score.tensor for score in scores]), path, passing=True
-        )
-        with bench.backend.engine(path) as engine:
-            yield engine
+    bench: Workbench, inputs: Inputs, tensors: list[str]
+) -> AbstractContextManager[Engine]:
+    if {*tensors} <= {value.name for value in inputs.model.graph.graph.outputs}:
+        return bench.backend.engine(inputs.model.path)
+    return bench.engine(tapped(inputs.model.graph, tensors))
 
 
 def _centred(array: Array, axis: int | None) -> NDArray[np.float64]:

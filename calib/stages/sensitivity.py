@@ -3,7 +3,6 @@
 The model as it was given, one calibrator's thresholds, calibration samples alone.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 from calib.backends.base import Engine
 from calib.graph.groups import Group, groups_from_selection
 from calib.graph.linear import linears
-from calib.graph.macs import macs_by_node
 from calib.graph.qdq import Corrections
-from calib.graph.save import save_model
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.graph.taps import tapped
 from calib.journal import Journal
@@ -24,6 +21,7 @@ from calib.progress import Advance
 from calib.remedies.rounding import INT8_MAX
 from calib.results import GroupSensitivity, SensitivityRecord
 from calib.stages.inputs import Inputs
+from calib.stages.mixed import groups_of
 from calib.stages.observation import Shard, observed
 from calib.stages.panel import Panel, open_panel
 from calib.stages.prepare import Prepared, prepared
@@ -48,6 +46,15 @@ class _Tensor:
     width_ratio: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """One choice of what is rounded: at the scores, and over how many samples."""
+
+    sqnr_db: float | None
+    changed: int
+    samples: int
+
+
 def sensitivity(bench: Workbench, inputs: Inputs) -> SensitivityRecord:
     """Measure every group of the model as it was given.
 
@@ -70,7 +77,11 @@ def sensitivity(bench: Workbench, inputs: Inputs) -> SensitivityRecord:
     whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
     statistics = {name: whole[name] for name in ready.selection.activation_tensors}
     amax = find_thresholds(bench, inputs, ready, seen, spec, statistics).amax
-    key = {"observed": seen.digest, "calibrator": spec.model_dump(mode="json")}
+    key = {
+        "observed": seen.digest,
+        "calibrator": spec.model_dump(mode="json"),
+        "task_output": inputs.task_output.name,
+    }
     journal = bench.journal("sensitivity", key)
 
     def make(folder: Path, advance: Advance) -> None:
@@ -94,28 +105,21 @@ class _Measured:
 
     def record(self, calibrator: str) -> SensitivityRecord:
         panel = open_panel(self.bench, self.inputs, self.ready.plain)
-        batch = panel.batches[0]
-        shapes = {name: array.shape for name, array in batch.inputs.items()}
-        macs = macs_by_node(self.ready.graph, shapes)
-        groups = groups_from_selection(self.ready.selection, macs)
+        groups, total = groups_of(self.ready.graph, self.ready.selection, panel)
         tensors = self._tensors(panel, groups)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "switched.onnx")
-            model = switched(
-                self.ready.graph, self.ready.selection, self.amax, Corrections(), groups
-            )
-            save_model(panel.exposed(model), path, passing=True)
-            with self.bench.backend.engine(path) as engine:
-                measure = self._measure(panel, engine, len(groups))
-                total = max(sum(macs.values()), 1)
-                rows = [
-                    self._group(groups, number, measure, tensors, total)
-                    for number in range(len(groups))
-                ]
+        model = switched(self.ready.graph, self.ready.selection, self.amax, Corrections(), groups)
+        with self.bench.engine(panel.exposed(model)) as engine:
+            measure = self._measure(panel, engine, len(groups))
+            rows = [
+                self._group(groups, number, measure, tensors, total)
+                for number in range(len(groups))
+            ]
+            everything = list(range(len(groups)))
+            whole = measure(f"{len(groups) - 1} upto", everything, everything)
         return SensitivityRecord(
             calibrator=calibrator,
-            samples=min(_SAMPLES, panel.samples) if len(batch) >= _SAMPLES else panel.samples,
-            int8_db=rows[-1].upto_db if rows else None,
+            samples=whole.samples,
+            int8_db=whole.sqnr_db,
             groups=tuple(rows),
         )
 
@@ -123,22 +127,22 @@ class _Measured:
         self,
         groups: tuple[Group, ...],
         number: int,
-        measure: Callable[[str, list[int], list[int]], tuple[float | None, int]],
+        measure: Callable[[str, list[int], list[int]], _Error],
         tensors: Mapping[str, _Tensor],
         total: int,
     ) -> GroupSensitivity:
         group, own, before = groups[number], [number], list(range(number + 1))
         tensor = tensors[group.tensors[0]]
-        upto, changed = measure(f"{number} upto", before, before)
+        upto = measure(f"{number} upto", before, before)
         found = GroupSensitivity(
             name=group.name,
             nodes=group.nodes,
             macs_pct=100 * group.macs / total,
-            alone_db=measure(f"{number} both", own, own)[0],
-            activations_db=measure(f"{number} activations", own, [])[0],
-            weights_db=measure(f"{number} weights", [], own)[0],
-            upto_db=upto,
-            upto_changed=changed,
+            alone_db=measure(f"{number} both", own, own).sqnr_db,
+            activations_db=measure(f"{number} activations", own, []).sqnr_db,
+            weights_db=measure(f"{number} weights", [], own).sqnr_db,
+            upto_db=upto.sqnr_db,
+            upto_changed=upto.changed,
             tensor_db=tensor.sqnr_db,
             clipped_pct=tensor.clipped_pct,
             widest_channels=tensor.widest,
@@ -149,18 +153,16 @@ class _Measured:
 
     def _measure(
         self, panel: Panel, engine: Engine, count: int
-    ) -> Callable[[str, list[int], list[int]], tuple[float | None, int]]:
-        def measure(
-            name: str, activations: list[int], weights: list[int]
-        ) -> tuple[float | None, int]:
+    ) -> Callable[[str, list[int], list[int]], _Error]:
+        def measure(name: str, activations: list[int], weights: list[int]) -> _Error:
             settings = {ACTIVATIONS: _on(count, activations), WEIGHTS: _on(count, weights)}
 
             def run() -> list[float]:
                 error = panel.judge_engine(engine, settings, _SAMPLES)
-                return [error.noise, error.changed]
+                return [error.noise, error.changed, error.samples]
 
-            noise, changed = self.journal.once(name, run)
-            return _db(noise), int(changed)
+            noise, changed, samples = self.journal.once(name, run)
+            return _Error(_db(noise), int(changed), int(samples))
 
         return measure
 
@@ -175,16 +177,11 @@ class _Measured:
         found = {}
         for start in range(0, len(names), _TAPS_AT_ONCE):
             some = names[start : start + _TAPS_AT_ONCE]
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "tapped.onnx")
-                save_model(
-                    tapped(graph, [name for name in some if name not in inputs]), path, passing=True
-                )
-                with self.bench.backend.engine(path) as engine:
-                    arrays = {**inputs, **engine.infer(inputs)}
-                    for name in some:
-                        axis = axes.get(name, -1)
-                        found[name] = _tensor(arrays[name], self.amax[name], axis)
+            shown = tapped(graph, [name for name in some if name not in inputs])
+            with self.bench.engine(shown) as engine:
+                arrays = {**inputs, **engine.infer(inputs)}
+                for name in some:
+                    found[name] = _tensor(arrays[name], self.amax[name], axes.get(name, -1))
         return found
 
 

@@ -1,5 +1,6 @@
 """What every stage needs: the experiment, the store, the backend, and somebody to tell."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ from typing import Any
 
 import calib
 import data_loaders
-from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeEngine, OnnxRuntimeSpec
 from calib.backends.tensorrt import TensorRtBuilder, choose, open_builder
 from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
 from calib.environment import package_versions
+from calib.graph.load import Graph
+from calib.graph.save import save_model
 from calib.journal import Journal
 from calib.progress import Advance, Progress
 from calib.results import StageRecord
@@ -63,6 +66,19 @@ class Workbench:
         seconds = time.perf_counter() - begin
         self.timings.append(StageRecord(name=title, seconds=seconds, reused=found.reused))
         return found
+
+    @contextmanager
+    def engine(self, graph: Graph, *, spinning: bool = True) -> Iterator[OnnxRuntimeEngine]:
+        """An engine of a graph that is only run here and now; see `OnnxRuntime.engine`.
+
+        Raises:
+            BackendError: if the runtime refuses the graph.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            save_model(graph, path, passing=True)
+            with self.backend.engine(path, spinning=spinning) as engine:
+                yield engine
 
     def journal(self, name: str, key: Mapping[str, Any]) -> Journal:
         """Where the artifact of this name and key notes what it has measured so far."""

@@ -27,7 +27,8 @@ from calib.graph.load import load_model
 from calib.graph.macs import macs_by_node, weighted_nodes
 from calib.graph.qdq import insert_qdq
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 
 FIXTURES = ROOT / "tests" / "fixtures"
 rtx = pytest.mark.skipif(

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from calib.errors import ModelError
 from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq, quantize_weight
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 
 
 def given_codes(seed, shape, axis):

@@ -13,7 +13,8 @@ from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import load_model
 from calib.graph.qdq import insert_qdq
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import tapped
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

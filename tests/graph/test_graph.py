@@ -15,7 +15,8 @@ from calib.graph.fold import fold_batchnorm
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import load_model
 from calib.graph.qdq import dequantize_weight, insert_qdq, quantize_weight, scale_from_amax
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import tapped, taps_from_tensors
 
 

@@ -11,7 +11,8 @@ from calib.graph.linear import linears
 from calib.graph.qdq import Corrections, insert_qdq, quantize_weight
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 
 

@@ -169,7 +169,8 @@ def test_our_own_graphs_have_no_findings(tmp_path):
     from calib.graph.load import load_model
     from calib.graph.qdq import insert_qdq
     from calib.graph.save import save_model
-    from calib.graph.select import SelectionSpec, select
+    from calib.graph.select import select
+    from calib.graph.selection_spec import SelectionSpec
 
     for proto in (models.mlp(), models.transformer_block(), models.residual_cnn()):
         onnx.save(proto, tmp_path / "m.onnx")

@@ -22,7 +22,8 @@ from calib.errors import ConfigError, DataError
 from calib.graph.load import load_model
 from calib.graph.qdq import scale_from_amax
 from calib.graph.save import save_model
-from calib.graph.select import SelectionSpec, select
+from calib.graph.select import select
+from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import Tap, groups_within, tapped, taps_from_tensors
 from calib.graph.trial import trial_model
 from calib.observe import observe

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import yaml
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from calib.cli import main
 from calib.config import load_experiment
@@ -314,3 +314,24 @@ def test_mixed_precision_goes_on_until_few_enough_predictions_are_expected_to_ch
 def test_a_list_of_remedies_tries_these_alone(outliers):
     found = run("quantization={remedies: [round_together]}", *PLAIN).result.remedies
     assert [step.name for step in found.steps] == ["as it is", "round together"]
+
+
+def test_sensitivity_says_how_many_samples_it_measured(outliers, monkeypatch, capsys):
+    for batch_size, wanted in ((8, 16), (32, 32)):
+        words = ("--json", "--set", f"data.batch_size={batch_size}")
+        shown = command(monkeypatch, capsys, "sensitivity", "config.yaml", *words)
+        assert json.loads(shown)["samples"] == wanted
+
+
+def test_a_classifier_of_a_single_score_is_improved_without_expected_flips(workspace):
+    proto = models.mlp()
+    for constant in proto.graph.initializer:
+        if constant.name in ("w2", "b2"):
+            one = numpy_helper.to_array(constant)[:1].copy()
+            constant.CopyFrom(numpy_helper.from_array(one, constant.name))
+    proto.graph.output[0].type.tensor_type.shape.dim[-1].dim_value = 1
+    onnx.save(proto, "model.onnx")
+    for seed, name in enumerate(("calibration", "validation")):
+        x = np.random.default_rng(seed).normal(size=(96, models.FEATURES)).astype(np.float32)
+        np.savez(f"{name}.npz", x=x, label=np.zeros(96, dtype=np.int64))
+    assert run(*AUTO, "limits={samples_min: 1}").result.remedies.expected_flips_pct is None
