@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _ERRORS_ONLY = 3
+_GRAPH_ATTRIBUTES = (b"\n\x04body", b"\n\x0bthen_branch")
+"""As a protobuf spells them: field 1, the length, the text."""
 
 
 class OnnxRuntimeSpec(BaseModel):
@@ -158,12 +161,28 @@ class OnnxRuntime:
         return options
 
     def _session(self, model_path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+        if _holds_graphs(model_path):
+            # Optimizing a second time, as it does by default, ends the process with a segmentation
+            # fault on a Scan in a model of FP16.
+            options.add_session_config_entry("session.graph_optimizations_loop_level", "0")
         try:
             return ort.InferenceSession(
                 str(model_path), options, providers=list(self.spec.providers)
             )
         except Exception as error:  # onnxruntime raises classes it does not export
             raise _refusal(str(model_path), error) from error
+
+
+def _holds_graphs(model_path: Path) -> bool:
+    """Whether some node is an If, Loop or Scan, as far as the file's bytes tell.
+
+    Reading a large model takes longer than looking for the names of attributes in it.
+    """
+    try:
+        with model_path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return any(content.find(name) >= 0 for name in _GRAPH_ATTRIBUTES)
+    except (OSError, ValueError):  # it is not there, or is empty: the session says so
+        return False
 
 
 def _refusal(where: str, error: Exception) -> BackendError:

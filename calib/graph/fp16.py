@@ -1,14 +1,14 @@
 """A strongly typed FP16 graph with float32 inputs and outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.errors import ModelError
-from calib.graph.edit import free_name
+from calib.graph.edit import add_constant, free_name
 from calib.graph.opset import raised
+from calib.graph.subgraphs import holds_graphs, outer_uses
 
 FP16_MAX = 65504.0
 QDQ_OPSET = 19
@@ -23,19 +23,19 @@ def to_fp16(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
 
     Inputs and outputs keep their float32 type behind Casts. Constants beyond ±65504 are clamped:
     a mask of -3.4e38 would become -inf, and softmax of a row of them NaN. What an operator
-    demands in float32 (scales of Resize, Range) stays so.
+    demands in float32 (scales of Resize, Range) stays so, and so do the graphs inside If, Loop and
+    Scan, with Casts around the node that holds them.
 
     Raises:
-        ModelError: if the model has control flow, which is not converted, or it is quantized and
-            cannot be raised to the opset that FP16 scales need.
+        ModelError: if it is quantized and cannot be raised to the opset that FP16 scales need.
     """
     model = model.clone()
-    _refuse_control_flow(model)
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
     if quantized and model.opset_imports.get("", 0) < QDQ_OPSET:
         model = raised(model, QDQ_OPSET)
-    warnings = tuple(_convert_constants(model))
     _convert_casts(model)
+    _isolate_graphs(model)
+    warnings = tuple(_convert_constants(model))
     _cast_inputs(model)
     _isolate_float32(model)
     _cast_outputs(model)
@@ -46,21 +46,53 @@ def to_fp16(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     return model, warnings
 
 
-def _refuse_control_flow(model: ir.Model) -> None:
-    for node in model.graph:
-        if any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
-            raise ModelError(
-                f"node {node.name}",
-                f"{node.op_type} holds a subgraph, which is not converted to FP16",
-                fix="Set engines.fp16 to false and engines.rest to [fp32].",
-            )
+def _isolate_graphs(model: ir.Model) -> None:
+    """Casts around each If, Loop and Scan; of a constant that others read too, a copy."""
+    for node in [node for node in model.graph if holds_graphs(node)]:
+        read: dict[str, ir.Value] = {}
+        for reader, index, value in list(outer_uses(node)):
+            name = str(value.name)
+            if name not in read:
+                read[name] = _in_float32(model, value, node)
+            reader.replace_input_with(index, read[name])
+        for output in node.outputs:
+            uses = [use for use in output.uses() if not _is_isolated(model, use.node)]
+            if output.dtype is ir.DataType.FLOAT and uses:
+                _cast_for(model, output, uses)
+
+
+def _in_float32(model: ir.Model, value: ir.Value, node: ir.Node) -> ir.Value:
+    """The value as the graphs inside a node read it."""
+    producer = value.producer()
+    is_float = value.dtype is ir.DataType.FLOAT
+    if not is_float or value.is_graph_input() or (producer and holds_graphs(producer)):
+        return value
+    if value.const_value is None:
+        name = free_name(model, f"{value.name}_fp32_for_{node.name}")
+        return _cast(model, value, name, ir.DataType.FLOAT)
+    if all(_is_isolated(model, use.node) for use in value.uses()):
+        return value
+    return add_constant(model, f"{value.name}_fp32", value.const_value.numpy())
+
+
+def _is_isolated(model: ir.Model, node: ir.Node) -> bool:
+    """Whether it stays in FP32, since it is inside another node or holds graphs itself."""
+    return node.graph is not model.graph or holds_graphs(node)
+
+
+def _cast_for(model: ir.Model, value: ir.Value, uses: Iterable[tuple[ir.Node, int]]) -> None:
+    """Let these read a float32 value in FP16."""
+    name = free_name(model, f"{value.name}_fp16")
+    cast = _cast(model, value, name, ir.DataType.FLOAT16)
+    for reader, index in uses:
+        reader.replace_input_with(index, cast)
 
 
 def _convert_constants(model: ir.Model) -> Iterator[str]:
     for name, value in list(model.graph.initializers.items()):
         if value.const_value is None or value.dtype != ir.DataType.FLOAT:
             continue
-        if _wants_float32(value):
+        if _wants_float32(model, value):
             continue
         array = value.const_value.numpy()
         largest = float(np.abs(array).max(initial=0.0))
@@ -74,9 +106,12 @@ def _convert_constants(model: ir.Model) -> Iterator[str]:
         value.type = ir.TensorType(ir.DataType.FLOAT16)
 
 
-def _wants_float32(value: ir.Value) -> bool:
+def _wants_float32(model: ir.Model, value: ir.Value) -> bool:
     uses = list(value.uses())
-    return bool(uses) and all(use.idx in _FLOAT32_INPUTS.get(use.node.op_type, ()) for use in uses)
+    return bool(uses) and all(
+        use.idx in _FLOAT32_INPUTS.get(use.node.op_type, ()) or _is_isolated(model, use.node)
+        for use in uses
+    )
 
 
 def _is_scale(value: ir.Value) -> bool:
@@ -101,11 +136,9 @@ def _convert_casts(model: ir.Model) -> None:
 def _cast_inputs(model: ir.Model) -> None:
     for value in model.graph.inputs:
         if value.dtype == ir.DataType.FLOAT:
-            uses = list(value.uses())
-            own = free_name(model, f"{value.name}_fp16")
-            cast = _cast(model, value, own, ir.DataType.FLOAT16)
-            for use in uses:
-                use.node.replace_input_with(use.idx, cast)
+            uses = [use for use in value.uses() if not _is_isolated(model, use.node)]
+            if uses:
+                _cast_for(model, value, uses)
 
 
 def _isolate_float32(model: ir.Model) -> None:
@@ -117,16 +150,13 @@ def _isolate_float32(model: ir.Model) -> None:
                 name = free_name(model, f"{value.name}_fp32_for_{node.name}")
                 node.replace_input_with(index, _cast(model, value, name, ir.DataType.FLOAT))
         if node.op_type in _FLOAT32_OUTPUTS and _is_float(node.outputs[0]):
-            uses = list(node.outputs[0].uses())
-            name = free_name(model, f"{node.outputs[0].name}_fp16")
-            cast = _cast(model, node.outputs[0], name, ir.DataType.FLOAT16)
-            for use in uses:
-                use.node.replace_input_with(use.idx, cast)
+            _cast_for(model, node.outputs[0], list(node.outputs[0].uses()))
 
 
 def _cast_outputs(model: ir.Model) -> None:
     for index, value in enumerate(list(model.graph.outputs)):
-        if value.dtype != ir.DataType.FLOAT or value.producer() is None:
+        producer = value.producer()
+        if value.dtype != ir.DataType.FLOAT or producer is None or holds_graphs(producer):
             continue
         name, inner = str(value.name), free_name(model, f"{value.name}_fp16")
         value.name = inner
@@ -143,7 +173,7 @@ def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir
 
 
 def _retype(node: ir.Node) -> None:
-    if node.op_type in _FLOAT32_OUTPUTS or node.op_type == "Cast":
+    if node.op_type in _FLOAT32_OUTPUTS or node.op_type == "Cast" or holds_graphs(node):
         return
     for value in node.outputs:
         if value.dtype == ir.DataType.FLOAT:

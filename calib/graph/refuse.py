@@ -1,6 +1,6 @@
 """Models that cannot be calibrated, each with its reason, and oddities worth a warning."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,13 @@ def refuse_uncalibratable(model: ir.Model, path: Path) -> None:
 
     Raises:
         ModelError: already quantized; training-mode Dropout or BatchNormalization; FP16 or BF16
-            weights; weights that are not finite; no float weights; tensors of unknown rank.
+            weights; weights that are not finite; no float weights.
     """
     where = str(path)
     nodes = list(model.graph.all_nodes())
     _refuse_quantized(nodes, where)
     _refuse_training_mode(nodes, where)
     _refuse_weights(model, nodes, where)
-    _refuse_unknown_rank(nodes, where)
 
 
 def _refuse_quantized(nodes: list[ir.Node], where: str) -> None:
@@ -82,36 +81,25 @@ def _refuse_weights(model: ir.Model, nodes: list[ir.Node], where: str) -> None:
             expected="FP32",
             fix="Export the FP32 model; calib makes the FP16 one itself.",
         )
-    weights = [
-        value
-        for node in nodes
-        if node.op_type in _WEIGHTED
-        for value in node.inputs[:2]
-        if value is not None and value.const_value is not None
-    ]
+    weights = list(_weights(model.graph))
     if not weights:
+        inner = [node for node in nodes if node.graph is not model.graph and list(_weights([node]))]
         raise ModelError(
             where,
             "has no float weights to quantize",
+            got=f"{len(inner)} inside If, Loop or Scan, which stay in float" if inner else None,
             expected="a Conv, ConvTranspose, MatMul or Gemm with constant weights",
+            fix="Export the branch that is used as a model of its own." if inner else None,
         )
     for value in weights:
         if value.const_value is not None and not np.isfinite(value.const_value.numpy()).all():
             raise ModelError(where, f"weight {value.name} holds NaN or infinity")
 
 
-def _refuse_unknown_rank(nodes: list[ir.Node], where: str) -> None:
+def _weights(nodes: Iterable[ir.Node]) -> Iterator[ir.Value]:
     for node in nodes:
-        if node.op_type not in _WEIGHTED or node.domain not in _STANDARD_DOMAINS:
-            continue
-        for value in node.inputs[:2]:
-            if value is not None and value.shape is None:
-                raise ModelError(
-                    where,
-                    f"the shape of {value.name}, an input of {node.op_type} {node.name}, "
-                    "cannot be inferred",
-                    fix="Export with shapes, or run ONNX's symbolic shape inference first.",
-                )
+        if node.op_type in _WEIGHTED:
+            yield from (v for v in node.inputs[:2] if v is not None and v.const_value is not None)
 
 
 def warnings_of(model: ir.Model) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from calib.errors import ModelError
 from calib.graph.selection_spec import WEIGHTED_OPS, SelectionSpec
+from calib.graph.subgraphs import inner_nodes
 from calib.results import LeftAloneRecord
 
 _FLOAT_OPS = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add"]
@@ -206,13 +207,26 @@ def _left_alone(
     for node in model.graph:
         for value in node.outputs:
             yield from _record(value, chosen, kept)
+        for inner in inner_nodes(node):
+            reason = f"inside {node.op_type} {node.name}, whose graphs stay in high precision"
+            for value in inner.outputs:
+                if _is_float(value) and value.name:
+                    yield LeftAloneRecord(
+                        tensor=value.name,
+                        node=str(inner.name),
+                        op_type=inner.op_type,
+                        reason=reason,
+                    )
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
 
 
 def _record(
     value: ir.Value, chosen: set[str], kept: dict[str | None, str | None]
 ) -> Iterator[LeftAloneRecord]:
-    is_float = value.dtype is not None and value.dtype.is_floating_point()
-    if not is_float or not value.name or value.name in chosen:
+    if not _is_float(value) or not value.name or value.name in chosen:
         return
     producer = value.producer()
     uses = list(value.uses())
@@ -231,6 +245,8 @@ def _reason(value: ir.Value, kept: dict[str | None, str | None]) -> str:
     uses = list(value.uses())
     if not uses:
         return "nothing reads it"
+    if any(use.node.name not in kept for use in uses):
+        return "read inside If, Loop or Scan, whose graphs stay in high precision"
     if any(u.node.op_type in _FLOAT_OPS and u.idx == 2 for u in uses):
         return "bias: added in high precision"
     if value.const_value is not None and uses[0].node.op_type == "Add":
