@@ -23,14 +23,23 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OnnxFileSpec(Spec):
+class _ModelSpec(Spec):
+    batch_axes: dict[str, int | None] = Field(
+        default_factory=dict,
+        description="By input or output name: the axis along which samples lie side by side; null "
+        "for an input that a batch shares, or an output that has no row of each sample's own. "
+        "Found from the names of axes, or by running one sample and two, where absent.",
+    )
+
+
+class OnnxFileSpec(_ModelSpec):
     """A model that is already there."""
 
     kind: Literal["onnx"] = "onnx"
     path: Path = Field(description="The FP32 ONNX file.")
 
 
-class PythonModelSpec(Spec):
+class PythonModelSpec(_ModelSpec):
     """A model that a function makes, and keeps until something it is made from changes."""
 
     kind: Literal["python"] = "python"

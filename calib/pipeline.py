@@ -36,8 +36,6 @@ from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.measure import (
     compare,
     compare_layers,
-    measure_memory,
-    measure_speed,
     run_outputs,
     saturation,
 )
@@ -45,6 +43,7 @@ from calib.stages.observation import Shard, observed
 from calib.stages.pinned import pinned
 from calib.stages.prepare import prepared
 from calib.stages.sensitivity import sensitivity
+from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key, sha256_from_file, write_atomically
 
@@ -98,7 +97,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
             remedies=calibration.remedied.record if calibration.remedied else None,
             candidates=records,
             stages=tuple(bench.timings),
-            notes=bench.notes,
+            notes=(*bench.notes, *inputs.notes),
             verdict=_UNJUDGED,
         )
         result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})

@@ -33,7 +33,10 @@ class _ColumnsSpec(LoaderSpec):
 
 
 class ArraysSpec(_ColumnsSpec):
-    """An npz (first axis = samples), a folder of npy files, a parquet or a csv file."""
+    """An npz (first axis = samples), a folder of npy files, a parquet or a csv file.
+
+    An array without axes holds for every sample.
+    """
 
     kind: Literal["arrays"] = "arrays"
     path: Path = Field(description="The file, or the folder of npy files named as the arrays.")
@@ -105,7 +108,7 @@ class Arrays:
         where = f"{self.source}, row {index}"
         return Sample(
             id=str(arrays[spec.id][index]) if spec.id else row_id(index),
-            inputs={k: self._input(arrays[str(v)][index]) for k, v in spec.inputs.items()},
+            inputs={k: self._input(arrays[str(v)], index) for k, v in spec.inputs.items()},
             label=label_from_value(
                 label.item() if label is not None and label.ndim == 0 else label,
                 spec.classes,
@@ -114,8 +117,8 @@ class Arrays:
             metadata={name: str(arrays[name][index]) for name in spec.slices},
         )
 
-    def _input(self, value: Array) -> Array:
-        return np.array(value, dtype=self.spec.dtype)
+    def _input(self, array: Array, index: int) -> Array:
+        return np.array(array[index] if array.ndim else array, dtype=self.spec.dtype)
 
     def _open(self) -> dict[str, Array]:
         spec = self.spec
@@ -142,7 +145,12 @@ class Arrays:
             ) from error
 
     def _length(self, arrays: Mapping[str, Array]) -> int:
-        lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+        inputs = {str(name) for name in self.spec.inputs.values()}
+        lengths = {
+            name: len(array) if array.ndim else 0
+            for name, array in arrays.items()
+            if array.ndim or name not in inputs
+        }
         if len(set(lengths.values())) != 1:
             raise DataError(self.source, "its arrays differ in length", got=str(lengths))
         return next(iter(lengths.values()))

@@ -17,6 +17,7 @@ def batches(
     batch_size: int,
     *,
     pad_values: Mapping[str, int | float] | None = None,
+    axes: Mapping[str, int | None] | None = None,
 ) -> Iterator[Batch]:
     """Stack samples into batches, in an order that only depends on the samples.
 
@@ -25,32 +26,55 @@ def batches(
 
     Args:
         samples: what to stack.
-        batch_size: samples a batch; the last one may have fewer.
+        batch_size: samples a batch; the last one may have fewer, and so has one after which an
+            input that a batch shares changes.
         pad_values: fill by input name; 0 where not given. Padding goes to the end of an axis.
+        axes: see `stack`.
 
     Raises:
         DataError: if two samples have different inputs, ranks or dtypes.
     """
     source = iter(samples)
+    shared = [name for name, axis in (axes or {}).items() if axis is None]
     while window := list(itertools.islice(source, batch_size * _WINDOW_BATCHES)):
-        window.sort(key=_length)
-        for start in range(0, len(window), batch_size):
-            yield stack(window[start : start + batch_size], pad_values or {})
+        window.sort(key=lambda sample: (_content(sample, shared), _length(sample)))
+        for _, alike in itertools.groupby(window, lambda sample: _content(sample, shared)):
+            while part := list(itertools.islice(alike, batch_size)):
+                yield stack(part, pad_values or {}, axes)
+
+
+def _content(sample: Sample, names: Sequence[str]) -> tuple[bytes, ...]:
+    return tuple(np.ascontiguousarray(sample.inputs[name]).tobytes() for name in names)
 
 
 def _length(sample: Sample) -> int:
     return max((len(a) for a in sample.inputs.values() if a.ndim == 1), default=0)
 
 
-def stack(samples: Sequence[Sample], pad_values: Mapping[str, int | float]) -> Batch:
-    """One batch of these samples, in this order; see `batches`."""
+def stack(
+    samples: Sequence[Sample],
+    pad_values: Mapping[str, int | float],
+    axes: Mapping[str, int | None] | None = None,
+) -> Batch:
+    """One batch of these samples, in this order; see `batches`.
+
+    Args:
+        samples: at least one.
+        pad_values: fill by input name.
+        axes: by input name, the axis of the batch; 0 where not given. None: the samples share the
+            input, whose value is taken as the first sample has it.
+    """
     first = samples[0]
     for other in samples[1:]:
         _refuse_unlike(first, other)
-    inputs = {
-        name: _stacked([s.inputs[name] for s in samples], pad_values.get(name, 0))
-        for name in first.inputs
-    }
+    inputs = {}
+    for name, array in first.inputs.items():
+        axis = (axes or {}).get(name, 0)
+        if axis is None:
+            inputs[name] = np.asarray(array)
+        else:
+            rows = _stacked([s.inputs[name] for s in samples], pad_values.get(name, 0))
+            inputs[name] = np.ascontiguousarray(np.moveaxis(rows, 0, axis)) if axis else rows
     return Batch(tuple(samples), inputs, _real(samples))
 
 

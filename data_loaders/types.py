@@ -51,11 +51,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples stacked along a new first axis, padded to a common shape.
+    """Samples stacked along a new axis, padded to a common shape.
 
     Attributes:
         samples: the samples, in the order of the batch axis.
-        inputs: array by model input name, first axis = batch.
+        inputs: array by model input name; the first axis is the batch, where nothing else was said.
         real: bool (batch, length): True where a position holds data and False where it is
             padding; None when nothing was padded.
     """

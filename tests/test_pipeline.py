@@ -163,7 +163,7 @@ def test_scales_do_not_depend_on_the_batch_size_or_the_order(workspace):
 def test_a_killed_run_goes_on_where_it_was(workspace):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "import calib.stages.measure as m, calib.pipeline as p\n"
+        "import calib.pipeline as p\n"
         "def stop(*a): Path('reached').touch(); time.sleep(60)\n"
         "p.measure_speed = stop\n"
         "from calib.cli import main; sys.argv = ['calib', 'run', 'config.yaml']; main()\n"

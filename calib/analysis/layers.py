@@ -84,7 +84,6 @@ class TensorErrorAccumulator:
         return math.sqrt(self._noise / self._signal) if self._signal > 0 else None
 
 
-def clipped_by_sample(activation: Array, amax: float) -> tuple[Array, int]:
-    """How many values of each batch entry a threshold clips: (int64 (batch,), values an entry)."""
-    flat = np.abs(activation.reshape(len(activation), -1))
-    return (flat > amax).sum(axis=1), flat.shape[1]
+def clipped_values(activation: Array, amax: float) -> tuple[int, int]:
+    """(how many values a threshold clips, how many there are)."""
+    return int((np.abs(activation) > amax).sum()), activation.size

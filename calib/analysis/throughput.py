@@ -60,7 +60,10 @@ def _latency_ms(engine: Engine, inputs: Mapping[str, Array]) -> float:
 
 
 def latency_record(
-    samples_ms: Sequence[float], inputs: Mapping[str, Array], warmup_runs: int
+    samples_ms: Sequence[float],
+    inputs: Mapping[str, Array],
+    warmup_runs: int,
+    batch_size: int,
 ) -> LatencyRecord:
     """Summarise the latency samples of one engine at one batch size.
 
@@ -68,7 +71,6 @@ def latency_record(
     it would only be the maximum under another name.
     """
     values = np.asarray(samples_ms, dtype=np.float64)
-    batch_size = len(next(iter(inputs.values())))
     p50, p90, p99 = (float(np.percentile(values, q)) for q in (50, 90, 99))
     return LatencyRecord(
         batch_size=batch_size,

@@ -15,7 +15,7 @@ class Engine(Protocol):
         """Run one batch.
 
         Args:
-            inputs: array by input name, first axis = batch.
+            inputs: array by input name.
 
         Returns:
             array by output name; the arrays stay valid until the next call.

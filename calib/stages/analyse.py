@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from calib.analysis.accuracy import SamplePair
 from calib.analysis.tails import Analysis, analyse
 from calib.compare import read_outputs
+from calib.errors import DataError
 from calib.results import SampleVerdict, TaskKind
 from calib.stages.calibrate import Candidate
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
+from data_loaders.types import Array
 
 OnRow = Callable[[str, SampleVerdict], None]
 
@@ -49,6 +53,7 @@ def analyse_candidate(
 
 def _pairs(inputs: Inputs, outputs: Outputs) -> Iterator[SamplePair]:
     name = inputs.task_output.name
+    axis = inputs.axes.outputs[name]
     streams = zip(
         inputs.validation.batches(),
         read_outputs(outputs.reference),
@@ -56,6 +61,21 @@ def _pairs(inputs: Inputs, outputs: Outputs) -> Iterator[SamplePair]:
         strict=True,
     )
     for batch, reference, candidate in streams:
-        rows = zip(batch.samples, reference[name], candidate[name], strict=True)
-        for sample, expected, got in rows:
+        pair = (_rows(found[name], axis, len(batch), name) for found in (reference, candidate))
+        for sample, expected, got in zip(batch.samples, *pair, strict=True):
             yield SamplePair(sample, expected, got)
+
+
+def _rows(array: Array, axis: int | None, samples: int, name: str) -> Array:
+    """Each sample's own output: its first axis is the batch."""
+    if axis is None and samples == 1:
+        return array[None]
+    if axis is None or axis >= array.ndim or array.shape[axis] != samples:
+        raise DataError(
+            f"model.batch_axes.{name}",
+            "this output has no row for each sample there",
+            got=f"axis {axis} of an output of shape {array.shape}",
+            expected=f"an axis of {samples}, as many as there are samples in the batch",
+            fix="Give the axis of the batch, or null if the output has none.",
+        )
+    return np.moveaxis(array, axis, 0)

@@ -96,7 +96,8 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     }
     others = {spec.name: other_thresholds(spec, rest) for spec in specs} if rest else {}
     growth = find_growth(bench, seen, thresholds)
-    record = _record(bench, graph, selection, seen, whole, thresholds, growth)
+    size = inputs.calibration.batch_size
+    record = _record(bench, graph, selection, seen, whole, thresholds, growth, size)
     record = record.model_copy(update={"others": others})
     amax = {name: found.amax for name, found in thresholds.items()}
     return Calibration(
@@ -121,6 +122,7 @@ def _record(
     statistics: dict[str, TensorStatistics],
     thresholds: dict[str, Thresholds],
     growth: dict[tuple[str, str], Convergence],
+    batch_size: int,
 ) -> CalibrationRecord:
     consumers: dict[str, list[str]] = {}
     for site in selection.activations:
@@ -157,7 +159,7 @@ def _record(
         seconds=seen.facts.seconds,
         inference_seconds=seen.facts.inference_seconds,
         values=_values(graph, statistics),
-        part_samples=_part_samples(seen, bench.experiment.data.batch_size),
+        part_samples=_part_samples(seen, batch_size),
         tolerance_pct=tolerance,
         calibrators=tuple(thresholds),
         activations=activations,

@@ -57,7 +57,7 @@ def _run_all(
     bench: Workbench, inputs: Inputs, plans: list[Path]
 ) -> tuple[float, tuple[float, ...]]:
     """Largest difference between the builds' outputs, and each one's median latency."""
-    feed = speed_batch(inputs, bench.experiment.data.batch_size).inputs
+    feed = speed_batch(inputs, inputs.validation.batch_size).inputs
     outputs, medians = [], []
     for plan in plans:
         with open_engine(bench, plan) as engine:
@@ -87,7 +87,7 @@ def with_layer_times(bench: Workbench, inputs: Inputs, engine: BuiltEngine) -> E
     if builder is None or not engine.record.ran_here:
         return engine.record
     timing = timing_from_spec(builder.spec.timing, builder.availability.version)
-    feed = speed_batch(inputs, bench.experiment.data.batch_size).inputs
+    feed = speed_batch(inputs, inputs.validation.batch_size).inputs
     with bench.timed("layer times"), open_engine(bench, engine.plan) as running:
         times = running.layer_times_ms(feed, _PROFILED_RUNS)
     update = {"layer_times_ms": times, "timing": asdict(timing)}

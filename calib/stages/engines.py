@@ -58,14 +58,21 @@ def engine_profile(bench: Workbench, inputs: Inputs) -> Profile:
     """
     experiment = bench.experiment
     given = getattr(experiment.backend, "profiles", None) or {}
-    sizes = [experiment.data.batch_size, *experiment.throughput.batch_sizes]
-    batch = (1, experiment.data.batch_size, max(sizes))
+    size = inputs.validation.batch_size
+    batch = (1, size, max(size, *experiment.throughput.batch_sizes, 1))
+    if inputs.axes.size:
+        batch = (size, size, size)
     profile: Profile = {}
     for spec in inputs.model.record.inputs:
-        axes = [batch]
+        axes = []
         both = (split.scan.shapes[spec.name] for split in (inputs.calibration, inputs.validation))
         for one, other in zip(*both, strict=True):
             axes.append((min(one[0], other[0]), other[1], max(one[2], other[2])))
+        at = inputs.axes.inputs[spec.name]
+        if at is None:
+            axes = [(size, size, size) for size in spec.shape if isinstance(size, int)]
+        else:
+            axes.insert(at, batch)
         smallest, best, largest = (tuple(axis[i] for axis in axes) for i in range(3))
         profile[spec.name] = (smallest, best, largest)
         if spec.name in given:

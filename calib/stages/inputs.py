@@ -1,7 +1,8 @@
 """The model and the data, read and checked against each other."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,27 @@ from calib.errors import ConfigError, DataError, ModelError
 from calib.graph.embedding import embedding_rows
 from calib.graph.load import Model, load_model
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
+from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
+from calib.stages.splits import Split, shared_shapes
 from calib.stages.workbench import Workbench
-from data_loaders import Batch, Scan, batches, data_set_from_spec, refuse_overlap, scan, stack
+from data_loaders import Batch, Scan, data_set_from_spec, refuse_overlap, scan
 from data_loaders.base import resolve_entry
 from data_loaders.types import DataSet
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """One split: where it comes from, and what a first reading found."""
-
-    data: Any
-    scan: Scan
-    batch_size: int
-
-    def batches(self) -> Iterator[Batch]:
-        """Its batches, from the start, always the same."""
-        pad_values = getattr(self.data, "pad_values", {})
-        return batches(self.data, self.batch_size, pad_values=pad_values)
-
-    @property
-    def batch_count(self) -> int:
-        """Number of batches."""
-        return -(-self.scan.samples // self.batch_size)
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything a run starts from."""
+    """Everything a run starts from.
+
+    Attributes:
+        model: the FP32 model.
+        calibration: the split that sets ranges.
+        validation: the split that is judged.
+        class_names: in the order of the task's output.
+        task_output: the output that is judged.
+        record: for the report.
+        notes: what is not as usual, a sentence each.
+    """
 
     model: Model
     calibration: Split
@@ -47,6 +41,12 @@ class Inputs:
     class_names: tuple[str, ...] | None
     task_output: TensorSpec
     record: DataRecord
+    notes: tuple[str, ...] = ()
+
+    @property
+    def axes(self) -> BatchAxes:
+        """Where the batch is."""
+        return self.validation.axes
 
 
 def read_inputs(bench: Workbench) -> Inputs:
@@ -66,8 +66,18 @@ def read_inputs(bench: Workbench) -> Inputs:
         validation = _split(experiment, "validation")
         refuse_overlap(calibration.scan, validation.scan)
         _refuse_small(calibration.scan, experiment)
+        axes = input_axes(
+            model.record.inputs, (calibration.scan, validation.scan), experiment.model.batch_axes
+        )
         for name, split in (("calibration", calibration), ("validation", validation)):
-            _check_fit(model, split, f"data.{name}")
+            _check_fit(model, split, axes, f"data.{name}")
+        axes = _with_outputs(bench, model, calibration, axes)
+        calibration, validation = (
+            _with_axes(split, axes, model, output) for split in (calibration, validation)
+        )
+    notes = tuple(_notes(bench, axes, validation))
+    for note in notes:
+        bench.progress.note(note)
     names = getattr(validation.data, "class_names", None)
     kind = TaskKind(experiment.task.kind)
     if kind is TaskKind.CLASSIFICATION:
@@ -76,7 +86,63 @@ def read_inputs(bench: Workbench) -> Inputs:
         calibration=_record(experiment.data.calibration, calibration, names, kind),
         validation=_record(experiment.data.validation, validation, names, kind),
     )
-    return Inputs(model, calibration, validation, names, output, record)
+    return Inputs(model, calibration, validation, names, output, record, notes)
+
+
+def _with_outputs(bench: Workbench, model: Model, split: Split, axes: BatchAxes) -> BatchAxes:
+    """Also where the batch of the outputs is, from a run where their axes' names do not tell."""
+    given = bench.experiment.model.batch_axes
+    specs = (*model.record.inputs, *model.record.outputs)
+    unknown = sorted(given.keys() - {spec.name for spec in specs})
+    if unknown:
+        raise ConfigError(
+            f"model.batch_axes.{unknown[0]}",
+            "is neither an input nor an output of the model",
+            expected=", ".join(spec.name for spec in specs),
+        )
+    plain = _with_axes(split, axes, model, None)
+    first = next(iter(split.data))
+
+    def samples(count: int) -> Batch:
+        return plain.stack([first] * count)
+
+    def run(batch: Batch) -> Mapping[str, tuple[int, ...]]:
+        with bench.backend.engine(model.path) as engine:
+            return {name: array.shape for name, array in engine.infer(batch.inputs).items()}
+
+    return output_axes(model.record, axes, given, samples, run)
+
+
+def _with_axes(split: Split, axes: BatchAxes, model: Model, output: TensorSpec | None) -> Split:
+    """The split with batches as the model, and who judges an output, can take them.
+
+    Raises:
+        DataError: if the model's batch size is fixed, and samples would be left over.
+    """
+    size = axes.size or split.batch_size
+    if output is not None and axes.outputs[output.name] is None:
+        size = axes.size or 1
+    if axes.size and split.scan.samples % axes.size:
+        raise DataError(
+            "data",
+            f"the model takes batches of {axes.size} and of no other size",
+            got=f"{split.scan.samples} samples in a split",
+            expected=f"a multiple of {axes.size}",
+            fix="Set samples in the split, or export the model with a dynamic batch axis.",
+        )
+    return replace(
+        split, batch_size=size, axes=axes, shared_shapes=shared_shapes(model.record, axes)
+    )
+
+
+def _notes(bench: Workbench, axes: BatchAxes, split: Split) -> Iterator[str]:
+    found = "; ".join(oddities(axes))
+    if found:
+        yield f"found of the batch: {found}. Set model.batch_axes where that is wrong"
+    wanted = bench.experiment.data.batch_size
+    if split.batch_size != wanted:
+        reason = "the model takes no other" if axes.size else "the task's output has no batch axis"
+        yield f"samples run in batches of {split.batch_size}, not {wanted}: {reason}"
 
 
 def _model_path(experiment: Experiment) -> Path:
@@ -138,7 +204,7 @@ def _refuse_small(calibration: Scan, experiment: Experiment) -> None:
         )
 
 
-def _check_fit(model: Model, split: Split, where: str) -> None:
+def _check_fit(model: Model, split: Split, axes: BatchAxes, where: str) -> None:
     wanted = {spec.name: spec for spec in model.record.inputs}
     got = split.scan.dtypes
     if set(wanted) != set(got):
@@ -154,22 +220,30 @@ def _check_fit(model: Model, split: Split, where: str) -> None:
             raise DataError(
                 where, f"input {name} has the wrong dtype", got=got[name], expected=spec.dtype
             )
-        _check_axes(split, name, spec.shape, where)
+        _check_axes(split, spec, axes.inputs[name], where)
     _check_vocabulary(model, split, where)
 
 
-def _check_axes(split: Split, name: str, shape: tuple[int | str, ...], where: str) -> None:
-    found = split.scan.shapes[name]
-    fixed = [(axis, size) for axis, size in enumerate(shape[1:]) if isinstance(size, int)]
-    wrong = len(found) != len(shape) - 1 or any(
-        (found[axis][0], found[axis][2]) != (size, size) for axis, size in fixed
-    )
+def _check_axes(split: Split, spec: TensorSpec, batch: int | None, where: str) -> None:
+    found = split.scan.shapes[spec.name]
+    smallest, largest = ([axis[at] for axis in found] for at in (0, 2))
+    wanted = [size for axis, size in enumerate(spec.shape) if axis != batch]
+    if batch is None:
+        sizes = [size for size in wanted if isinstance(size, int)]
+        wrong = smallest != largest or math.prod(smallest) != math.prod(sizes)
+    else:
+        pairs = zip(wanted, smallest, largest, strict=False)
+        wrong = len(found) != len(wanted) or any(
+            (low, high) != (size, size) for size, low, high in pairs if isinstance(size, int)
+        )
     if wrong:
         raise DataError(
             where,
-            f"input {name} has the wrong shape",
-            got=f"axes from {[axis[0] for axis in found]} to {[axis[2] for axis in found]}",
-            expected=str(list(shape[1:])),
+            f"input {spec.name} has the wrong shape",
+            got=f"axes from {smallest} to {largest}",
+            expected=f"{wanted}, and the batch along axis {batch} of {list(spec.shape)}"
+            if batch
+            else str(wanted),
         )
 
 
@@ -207,4 +281,4 @@ def _record(
 def speed_batch(inputs: Inputs, size: int) -> Batch:
     """The batch that is timed: the first samples of the validation split, padded together."""
     first = [sample for _, sample in zip(range(size), inputs.validation.data, strict=False)]
-    return stack(first, getattr(inputs.validation.data, "pad_values", {}))
+    return inputs.validation.stack(first)

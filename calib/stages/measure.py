@@ -1,38 +1,29 @@
-"""Running the engines: outputs, layers, saturation, speed, memory. Each runs once, then is kept."""
+"""Running the engines: outputs, layers, saturation. Each runs once, then is kept."""
 
-import json
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
-from calib.analysis.throughput import latency_record, time_engines
-from calib.backends.base import Engine
-from calib.backends.footprint import peak_memory_bytes
-from calib.backends.gpu_state import clock_warning, read_gpu_state
+from calib.analysis.layers import TensorErrorAccumulator, clipped_values
 from calib.backends.tensorrt_runtime import make_runner
 from calib.compare import compare_outputs, output_errors, save_outputs
-from calib.environment import environment_record
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
 from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
 from calib.observe import tapped_engine
 from calib.progress import Advance
 from calib.record import Precision
-from calib.results import LatencyRecord, TensorError
+from calib.results import TensorError
 from calib.stages.calibrate import Calibration, Candidate
-from calib.stages.engine_runs import open_engine
-from calib.stages.inputs import Inputs, speed_batch
+from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
-from data_loaders import Batch, Sample, batches, stack
+from data_loaders import Batch, Sample
 from data_loaders.types import Array
 
 _ERRORS = TypeAdapter(tuple[TensorError, ...])
-_LATENCIES = TypeAdapter(dict[str, tuple[LatencyRecord, ...]])
 _SATURATION = TypeAdapter(dict[str, dict[str, float]])
 
 
@@ -146,12 +137,13 @@ def _first(inputs: Inputs, samples: int) -> Iterable[Batch]:
     for batch in inputs.validation.batches():
         if left <= 0:
             return
-        yield batch if len(batch) <= left else _cut(inputs, batch, left)
+        whole = len(batch) <= left or inputs.axes.size is not None
+        yield batch if whole else _cut(inputs, batch, left)
         left -= len(batch)
 
 
 def _cut(inputs: Inputs, batch: Batch, samples: int) -> Batch:
-    return stack(batch.samples[:samples], getattr(inputs.validation.data, "pad_values", {}))
+    return inputs.validation.stack(batch.samples[:samples])
 
 
 def saturation(
@@ -185,110 +177,14 @@ def _saturation(
     advance: Advance,
 ) -> dict[str, dict[str, float]]:
     taps = taps_from_tensors(calibration.graph, calibration.selection.activation_tensors)
-    pad_values = getattr(inputs.validation.data, "pad_values", {})
     shares: dict[str, dict[str, float]] = {name: {} for name in calibration.amax}
     with tapped_engine(bench.backend, calibration.graph, taps, folder) as engine:
         # One at a time: padding would count as the sample's own values.
-        for batch in batches(samples, 1, pad_values=pad_values):
+        for batch in inputs.validation.batches(samples, 1):
             values = {**batch.inputs, **engine.infer(batch.inputs)}
             for name, amax in calibration.amax.items():
-                counts = [clipped_by_sample(values[t.source], amax[t.tensors[0]]) for t in taps]
-                clipped = sum(int(count[0]) for count, _ in counts)
-                shares[name][batch.ids[0]] = 100 * clipped / sum(total for _, total in counts)
+                counts = [clipped_values(values[t.source], amax[t.tensors[0]]) for t in taps]
+                clipped, total = (sum(column) for column in zip(*counts, strict=True))
+                shares[name][batch.ids[0]] = 100 * clipped / max(total, 1)
             advance(1)
     return shares
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Latencies by candidate name, and a sentence if the GPU's clock moved meanwhile."""
-
-    latency: dict[str, tuple[LatencyRecord, ...]]
-    warning: str = ""
-
-
-def measure_speed(bench: Workbench, inputs: Inputs, candidates: tuple[Candidate, ...]) -> Speed:
-    """Latency of all engines at each batch size, taken in turns; nothing if they cannot run here.
-
-    Copies to the device and back are part of it.
-    """
-    spec = bench.experiment.throughput
-    if bench.builder is not None and not all(c.plan for c in candidates):
-        return Speed({})  # ONNX Runtime's speed would be taken for TensorRT's
-    sizes = [size for size in spec.batch_sizes if size <= inputs.validation.scan.samples]
-    if not sizes:
-        return Speed({})
-    key = {
-        "engines": {c.name: c.digest for c in candidates},
-        "plans": {c.name: sha256_from_file(c.plan) for c in candidates if c.plan},
-        "spec": spec.model_dump(mode="json"),
-        "machine": environment_record(bench.backend).hostname_sha256,
-        "data": inputs.validation.scan.sha256,
-    }
-
-    def make(folder: Path, advance: Advance) -> None:
-        records: dict[str, list[LatencyRecord]] = {c.name: [] for c in candidates}
-        before = read_gpu_state() if bench.builder is not None else None
-        with ExitStack() as stack_:
-            engines = {c.name: stack_.enter_context(_open(bench, c)) for c in candidates}
-            for size in sizes:
-                _time(bench, inputs, engines, size, records, advance)
-        warning = clock_warning(before, read_gpu_state() if before is not None else None)
-        write_atomically(folder / "warning.txt", warning)
-        content = {name: tuple(found) for name, found in records.items()}
-        write_atomically(folder / "latency.json", _LATENCIES.dump_json(content))
-
-    total = spec.runs * len(candidates) * len(sizes)
-    found = bench.artifact("speed", "speed", key, make, total)
-    latency = _LATENCIES.validate_json((found.path / "latency.json").read_bytes())
-    return Speed(latency, (found.path / "warning.txt").read_text(encoding="utf-8"))
-
-
-def _open(bench: Workbench, candidate: Candidate) -> AbstractContextManager[Engine]:
-    if candidate.plan is not None and bench.builder is not None:
-        return open_engine(bench, candidate.plan)
-    return bench.backend.engine(candidate.path)
-
-
-def _time(
-    bench: Workbench,
-    inputs: Inputs,
-    engines: Mapping[str, Engine],
-    size: int,
-    records: dict[str, list[LatencyRecord]],
-    advance: Advance,
-) -> None:
-    spec = bench.experiment.throughput
-    feed = speed_batch(inputs, size).inputs
-    samples = time_engines(
-        engines,
-        feed,
-        warmup_runs=spec.warmup_runs,
-        runs=spec.runs,
-        seconds_max=spec.seconds_max,
-        on_run=advance,
-    )
-    for name, values in samples.items():
-        records[name].append(latency_record(values, feed, spec.warmup_runs))
-
-
-def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> int | None:
-    """Peak resident memory of a process that runs one batch of one engine, in bytes."""
-    sizes = bench.experiment.throughput.batch_sizes
-    if not sizes or bench.builder is not None:
-        return None
-    size = min(max(sizes), inputs.validation.scan.samples)
-    key = {
-        "engine": candidate.digest,
-        "data": inputs.validation.scan.sha256,
-        "batch_size": size,
-        "machine": environment_record(bench.backend).hostname_sha256,
-    }
-
-    def make(folder: Path, _: Advance) -> None:
-        feed = speed_batch(inputs, size).inputs
-        peak = peak_memory_bytes(candidate.path, bench.backend.spec, feed)
-        write_atomically(folder / "peak.json", json.dumps(peak))
-
-    found = bench.artifact("memory", f"memory of {candidate.name}", key, make)
-    return int(json.loads((found.path / "peak.json").read_text(encoding="utf-8")))

@@ -22,7 +22,9 @@ from calib.graph.save import save_model
 from calib.graph.select import select
 from calib.graph.selection_spec import SelectionSpec
 from calib.results import TensorError, TensorSpec
-from data_loaders import batches, data_set_from_spec
+from calib.stages.batch_axes import input_axes
+from calib.stages.splits import Split, shared_shapes
+from data_loaders import data_set_from_spec, scan
 from data_loaders.types import Array
 
 _RANDOM_BATCHES = 4
@@ -90,9 +92,13 @@ def migrate(
     quantized = insert_qdq(graph, coverage.selection, amax)
     if experiment:
         data = data_set_from_spec(experiment.data.validation)
-        pad = getattr(data, "pad_values", {})
-        split = batches(islice(data, samples), experiment.data.batch_size, pad_values=pad)
-        feeds: Iterator[Mapping[str, Array]] = (batch.inputs for batch in split)
+        found = scan(data, "data.validation")
+        axes = input_axes(model.record.inputs, (found,), experiment.model.batch_axes)
+        split = Split(
+            data, found, experiment.data.batch_size, axes, shared_shapes(model.record, axes)
+        )
+        few = split.batches(islice(data, samples))
+        feeds: Iterator[Mapping[str, Array]] = (batch.inputs for batch in few)
         source = getattr(data, "source", "validation samples")
     else:
         feeds = random_feeds(model, shapes)

@@ -27,7 +27,7 @@ from calib.stages.inputs import Inputs
 from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
-from data_loaders import Batch, stack
+from data_loaders import Batch
 from data_loaders.types import Array
 
 ENOUGH_SHARE = 0.95
@@ -260,8 +260,7 @@ def _length_axes(
         return {}
     lengths = padded.real.sum(axis=1)
     order = lengths.argsort(kind="stable")
-    pad_values = getattr(inputs.calibration.data, "pad_values", {})
-    pair = [stack([padded.samples[order[k]]], pad_values) for k in (0, -1)]
+    pair = [inputs.calibration.stack([padded.samples[order[k]]]) for k in (0, -1)]
     inner = [tap.source for tap in taps if not tap.is_input]
     outer = [tap.source for tap in taps if tap.is_input]
     short, long = (

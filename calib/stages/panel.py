@@ -19,8 +19,9 @@ from calib.graph.load import Graph
 from calib.graph.scores import Score, scores_from_model
 from calib.graph.taps import tapped
 from calib.stages.inputs import Inputs
+from calib.stages.rows import by_sample, changed_decisions, decisions_from_output
 from calib.stages.workbench import Workbench
-from data_loaders import Batch, Sample, batches
+from data_loaders import Batch, Sample
 from data_loaders.types import Array
 
 _SHARE = 4
@@ -79,6 +80,8 @@ class Panel:
         decisions: FP32's largest score in the task's output by sample; None where it has no scores.
         task_output: the output that decides.
         task_score: where it is a classification's: what stands for it.
+        axes: of the batch, by score.
+        task_axis: of the batch, in the task's output.
         judged: samples run so far, those of every variant.
     """
 
@@ -89,6 +92,8 @@ class Panel:
     decisions: tuple[Array | None, ...]
     task_output: str
     task_score: Score | None
+    axes: Mapping[Score, int | None]
+    task_axis: int | None
     judged: int = 0
 
     @property
@@ -151,8 +156,10 @@ class Panel:
                     error = np.square(_centred(found[score.tensor], score.axis) - wanted)
                 signal[score] += float(np.square(wanted).sum())
                 noise[score] += float(error.sum())
-                squares[-1][score] = _by_sample(error, len(batch))
-            changed += _changed(decided, _decisions(found[self.task_output]))
+                squares[-1][score] = by_sample(error, len(batch), self.axes.get(score))
+            changed += changed_decisions(
+                decided, decisions_from_output(found[self.task_output], self.task_axis)
+            )
             seen += len(batch)
         used = [score for score in self.scores if signal[score] > 0]
         share = sum(noise[score] / signal[score] for score in used) / max(len(used), 1)
@@ -190,6 +197,7 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
     room = float(_SCORE_BYTES_MAX)
     count = 0
     task = inputs.task_output.name
+    task_axis = inputs.axes.outputs[task]
     scores = _scores(inputs.model.graph, graph)
     decisions: list[Array | None] = []
     with _reference_engine(bench, inputs, [score.tensor for score in scores]) as engine:
@@ -201,7 +209,7 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
                 break
             kept.append(batch)
             reference.append(outputs)
-            decisions.append(_decisions(found[task]))
+            decisions.append(decisions_from_output(found[task], task_axis))
             count += len(batch)
             if count >= KEPT_MAX:
                 break
@@ -212,8 +220,27 @@ def open_panel(bench: Workbench, inputs: Inputs, graph: Graph) -> Panel:
             got=f"{count} of {inputs.calibration.scan.samples} kept aside",
             fix="Give some hundred samples, or do without quantization: auto and calibrator auto.",
         )
-    score = _task_score(bench, inputs, scores, reference[0])
-    return Panel(bench, tuple(kept), scores, tuple(reference), tuple(decisions), task, score)
+    return Panel(
+        bench,
+        tuple(kept),
+        scores,
+        tuple(reference),
+        tuple(decisions),
+        task,
+        _task_score(bench, inputs, scores, reference[0]),
+        _axes(inputs, scores),
+        task_axis,
+    )
+
+
+def _axes(inputs: Inputs, scores: tuple[Score, ...]) -> dict[Score, int | None]:
+    """A score has its batch where the output that it stands for has it."""
+    outputs = inputs.axes.outputs
+    found: dict[Score, int | None] = {}
+    for output, score in scores_from_model(inputs.model.graph).items():
+        for own in {score, Score(output)} & {*scores}:
+            found.setdefault(own, outputs[output])
+    return found
 
 
 def _task_score(
@@ -259,28 +286,9 @@ def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:
 def _batches(inputs: Inputs, *, kept: bool, batch_size: int | None = None) -> Iterator[Batch]:
     split = inputs.calibration
     chosen = (sample for sample in split.data if _is_kept(sample) is kept)
-    pad_values = getattr(split.data, "pad_values", {})
-    return batches(chosen, batch_size or split.batch_size, pad_values=pad_values)
+    return split.batches(chosen, batch_size)
 
 
 def _is_kept(sample: Sample) -> bool:
     """By a hash of the id, so that no order of the samples changes it."""
     return zlib.crc32(sample.id.encode()) % _SHARE == 0
-
-
-def _by_sample(squares: Array, samples: int) -> NDArray[np.float64]:
-    if squares.ndim == 0 or len(squares) % samples:
-        return np.array([squares.sum()])
-    return np.asarray(squares.reshape(samples, -1).sum(axis=1), dtype=np.float64)
-
-
-def _decisions(output: Array) -> Array | None:
-    if output.ndim < 2 or output.shape[-1] < 2:
-        return None
-    return np.asarray(output.argmax(axis=-1))
-
-
-def _changed(reference: Array | None, found: Array | None) -> int:
-    if reference is None or found is None or reference.shape != found.shape:
-        return 0
-    return int((reference != found).reshape(len(reference), -1).any(axis=1).sum())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calib.analysis import layers
-from calib.analysis.layers import TensorErrorAccumulator, clipped_by_sample
+from calib.analysis.layers import TensorErrorAccumulator, clipped_values
 from calib.analysis.throughput import latency_record, time_engines
 
 
@@ -75,10 +75,8 @@ def test_shapes_that_differ_are_refused():
         result([[1, 2]], [[1]])
 
 
-def test_clipped_values_are_counted_by_sample_and_the_threshold_is_kept():
-    counts, values = clipped_by_sample(np.array([[1.0, -2.0, 3.0], [0.5, 2.0, -2.1]]), 2.0)
-    assert counts.tolist() == [1, 1]
-    assert values == 3
+def test_clipped_values_are_counted_and_the_threshold_is_kept():
+    assert clipped_values(np.array([[1.0, -2.0, 3.0], [0.5, 2.0, -2.1]]), 2.0) == (2, 6)
 
 
 class Counting:
@@ -104,9 +102,9 @@ def test_engines_take_turns_and_warm_up_runs_are_not_kept():
 
 def test_percentiles_are_numpys_and_p99_needs_a_hundred_runs():
     values = np.random.default_rng(0).exponential(size=100) + 1
-    record = latency_record(tuple(values), {"x": np.zeros((4, 3))}, warmup_runs=2)
+    record = latency_record(tuple(values), {"x": np.zeros((4, 3))}, 2, 4)
     assert record.p50_ms == pytest.approx(np.percentile(values, 50))
     assert record.p90_ms == pytest.approx(np.percentile(values, 90))
     assert record.p99_ms == pytest.approx(np.percentile(values, 99))
     assert record.samples_per_second == pytest.approx(4000 / np.median(values))
-    assert latency_record(tuple(values[:99]), {"x": np.zeros((4, 3))}, 2).p99_ms is None
+    assert latency_record(tuple(values[:99]), {"x": np.zeros((4, 3))}, 2, 4).p99_ms is None

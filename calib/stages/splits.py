@@ -1,0 +1,78 @@
+"""A split of the data, as the model takes it."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from calib.results import ModelRecord
+from calib.stages.batch_axes import BatchAxes
+from data_loaders import Batch, Sample, Scan, batches, stack
+
+
+def shared_shapes(model: ModelRecord, axes: BatchAxes) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs that a batch shares, as the model has them."""
+    return {
+        spec.name: tuple(size for size in spec.shape if isinstance(size, int))
+        for spec in model.inputs
+        if axes.inputs[spec.name] is None
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split: where it comes from, and what a first reading found.
+
+    Attributes:
+        data: the data set.
+        scan: what is in it.
+        batch_size: samples a batch.
+        axes: where the batch is.
+        shared_shapes: of inputs that a batch shares, as the model has them.
+    """
+
+    data: Any
+    scan: Scan
+    batch_size: int
+    axes: BatchAxes = field(default_factory=BatchAxes)
+    shared_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def batches(
+        self, samples: Iterable[Sample] | None = None, size: int | None = None
+    ) -> Iterator[Batch]:
+        """Its batches, from the start, always the same; or those of some of its samples.
+
+        Args:
+            samples: all of them if None. Of some, a model of fixed batch size gets whole batches.
+            size: samples a batch; that of the config, or of the model, if None.
+        """
+        fixed = self.axes.size
+        source = self.data if samples is None else samples
+        for batch in batches(
+            source,
+            fixed or size or self.batch_size,
+            pad_values=self._pad_values,
+            axes=self.axes.inputs,
+        ):
+            if samples is None or fixed is None or len(batch) == fixed:
+                yield self._shaped(batch)
+
+    def stack(self, samples: Sequence[Sample]) -> Batch:
+        """One batch of these samples."""
+        return self._shaped(stack(samples, self._pad_values, self.axes.inputs))
+
+    @property
+    def _pad_values(self) -> Mapping[str, int | float]:
+        found: Mapping[str, int | float] = getattr(self.data, "pad_values", {})
+        return found
+
+    def _shaped(self, batch: Batch) -> Batch:
+        shapes = self.shared_shapes
+        if not shapes:
+            return batch
+        reshaped = {name: batch.inputs[name].reshape(shape) for name, shape in shapes.items()}
+        return replace(batch, inputs={**batch.inputs, **reshaped})
+
+    @property
+    def batch_count(self) -> int:
+        """Number of batches."""
+        return -(-self.scan.samples // self.batch_size)
