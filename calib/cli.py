@@ -3,19 +3,20 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from calib import cli_cache
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
-from calib.errors import ConfigError, InputError
+from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in
+from calib.errors import ConfigError
 from calib.gate import evaluate, exit_code
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
@@ -37,8 +38,25 @@ from calib.terminal import (
     say,
 )
 
+
+class _Commands(TyperGroup):
+    """Commands whose errors come out as they are: typer makes other exit codes of some."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """See `TyperGroup.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError) as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            raise (Interruption() if interrupted else LoggedError(None)) from error
+
+
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=__doc__,
 )
 app.add_typer(cli_cache.app, name="cache")
 _COMMANDS = (
@@ -52,8 +70,6 @@ _COMMANDS = (
     "schema",
     "sensitivity",
 )
-_BAD_INPUT = 2
-_INTERRUPTED = 130
 
 
 class BackendKind(StrEnum):
@@ -82,11 +98,12 @@ def run(
 ) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
-    Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 130 interrupted.
+    Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 70 a fault of calib,
+    130 interrupted.
     """
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])
-    with _interruptible():
+    with faults_logged_in(experiment.output.reports):
         finished = run_experiment(experiment, _progress())
     report = finished.directory / "report.html"
     if as_json:
@@ -111,12 +128,13 @@ def sensitivity(
 
     Only calibration samples are used. One that was broken off goes on where it was.
     """
-    with _interruptible():
-        found = run_sensitivity(load_experiment(config, overrides or ()), _progress())
+    experiment = load_experiment(config, overrides or ())
+    with faults_logged_in(experiment.output.reports):
+        found = run_sensitivity(experiment, _progress())
     if csv is not None:
         write_sensitivity(found, csv)
     if as_json:
-        say(found.model_dump_json())
+        _print_line(json.loads(found.model_dump_json()))
     else:
         print_sensitivity(output_console(), found)
 
@@ -137,9 +155,9 @@ def calibrate_command(
     With --shard the work can be split over processes and machines; `calib merge` puts the parts
     together, to the bytes that one process writes.
     """
-    found = run_calibration(
-        load_experiment(config, overrides or ()), _progress(), _shard(shard), output
-    )
+    experiment = load_experiment(config, overrides or ())
+    with faults_logged_in(experiment.output.reports):
+        found = run_calibration(experiment, _progress(), _shard(shard), output)
     say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
 
 
@@ -209,15 +227,6 @@ def _progress() -> Progress:
     return TerminalProgress(console) if console.is_terminal else Silent()
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        complain("interrupted; finished stages are kept")
-        raise typer.Exit(_INTERRUPTED) from None
-
-
 def _shard(text: str) -> Shard:
     match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
     if match is None or int(match[1]) > int(match[2]):
@@ -234,11 +243,15 @@ def _print_json(verdict: RunVerdict, result: RunResult, where: Path) -> None:
         "run_id": result.run_id,
         "report": str(where),
     }
-    sys.stdout.write(json.dumps(line) + "\n")
+    _print_line(line)
+
+
+def _print_line(content: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(content) + "\n")
 
 
 def main(default_command: str | None = None) -> None:
-    """Run the command line; every mistake of the user is one message and exit code 2.
+    """Run the command line; whatever goes wrong is one message and an exit code.
 
     Args:
         default_command: taken when the first argument names no command.
@@ -246,8 +259,13 @@ def main(default_command: str | None = None) -> None:
     arguments = sys.argv[1:]
     if default_command and arguments and not {arguments[0]} & {*_COMMANDS, "--help"}:
         arguments = [default_command, *arguments]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # An encoding without a sign of ours is no reason to end without a verdict.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments, prog_name="calib")
-    except InputError as error:
-        complain(f"error: {error}")
-        sys.exit(_BAD_INPUT)
+    except (Exception, KeyboardInterrupt) as error:
+        ending = ending_of(error)
+        complain(ending.message)
+        sys.exit(ending.code)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from calib.calibrators.cache_diff import Change, diff_caches
@@ -52,7 +53,7 @@ def show(cache: CacheFile, as_json: AsJson = False) -> None:
     table.add_column("threshold", justify="right")
     for name, scale in found.scales.items():
         amax = f"{scale * 127:.6g}" if is_usable(scale) else "not usable"
-        table.add_row(name, f"{scale:.6g}", amax)
+        table.add_row(escape(name), f"{scale:.6g}", amax)
     say(_header(found))
     output_console().print(table)
     for row in found.unknown:
@@ -92,7 +93,7 @@ def diff(
     table.add_column("meaning", overflow="fold")
     for row in changed[:_SHOWN]:
         table.add_row(
-            row.tensor, _text(row.before), _text(row.after), _text(row.ratio), row.meaning
+            escape(row.tensor), _text(row.before), _text(row.after), _text(row.ratio), row.meaning
         )
     if changed:
         output_console().print(table)

@@ -64,8 +64,8 @@ def parse(model: type[M], content: Mapping[str, Any], path: Path) -> M:
     except ValidationError as error:
         lines = [_problem(item, model) for item in error.errors()]
         where, problem = lines[0]
-        more = "".join(f"\n{path}: {place}: {text}" for place, text in lines[1:])
-        raise ConfigError(f"{path}: {where}", problem + more) from error
+        more = [f"{path}: {place}: {text}" for place, text in lines[1:]]
+        raise ConfigError(f"{path}: {where}", problem, more=more) from error
 
 
 def _problem(item: Any, model: type[BaseModel]) -> tuple[str, str]:

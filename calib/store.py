@@ -26,7 +26,8 @@ from calib.journal import Journal
 
 _MANIFEST = "manifest.json"
 _LOCK_SECONDS = 3600
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+"""What a system says when nothing more can be written, whoever writes."""
 
 
 def digest_from_key(key: Mapping[str, Any]) -> str:
@@ -126,7 +127,7 @@ class Store:
             partial.chmod(0o755)
             partial.replace(final)
         except OSError as error:
-            if error.errno in _DISK_FULL:
+            if error.errno in DISK_FULL:
                 raise _unwritable(final.parent, error) from error
             raise
         finally:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from calib.doctor import Diagnosis
 from calib.results import (
@@ -18,6 +20,7 @@ from calib.results import (
     SensitivityRecord,
     Verdict,
 )
+from data_loaders.printable import visible
 
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
 
@@ -26,10 +29,21 @@ _MUCH = 50
 """Per cent: more than half of the noise."""
 
 
+class SafeConsole(Console):
+    """A console that shows control characters instead of obeying them.
+
+    Names of tensors, samples, classes and files are what somebody wrote into a file.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console.render_str`: every text, a table's cells too, comes through here."""
+        return super().render_str(visible(text), **options)
+
+
 def output_console() -> Console:
     """Standard output: as wide as the terminal, or wide enough to keep a table in a log whole."""
-    console = Console(emoji=False)
-    return console if console.is_terminal else Console(width=_FILE_WIDTH, emoji=False)
+    console = SafeConsole(emoji=False)
+    return console if console.is_terminal else SafeConsole(width=_FILE_WIDTH, emoji=False)
 
 
 def say(text: str) -> None:
@@ -39,7 +53,7 @@ def say(text: str) -> None:
 
 def error_console() -> Console:
     """Standard error. Without emoji: `:x:` may be part of a tensor's name."""
-    return Console(stderr=True, emoji=False)
+    return SafeConsole(stderr=True, emoji=False)
 
 
 def complain(text: str) -> None:
@@ -64,9 +78,9 @@ class TerminalProgress:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True) as bar:
-            task = bar.add_task(title, total=total)
+            task = bar.add_task(escape(visible(title)), total=total)
             yield lambda steps: bar.advance(task, steps)
-        self._console.print(f"[dim]{time.monotonic() - begin:7.1f} s[/]  {title}")
+        self._console.print(f"[dim]{time.monotonic() - begin:7.1f} s[/]  {escape(title)}")
 
     def note(self, text: str) -> None:
         """See `calib.progress.Progress.note`."""
@@ -141,7 +155,9 @@ def _print_remedies(console: Console, remedies: RemediesRecord) -> None:
     for title in ("remedy", "SQNR dB", "kept", "what it does"):
         steps.add_column(title, justify="right" if title == "SQNR dB" else "left")
     for step in remedies.steps:
-        steps.add_row(step.name, f"{step.sqnr_db:.1f}", "yes" if step.kept else "no", step.what)
+        steps.add_row(
+            step.name, f"{step.sqnr_db:.1f}", "yes" if step.kept else "no", escape(step.what)
+        )
     console.print(steps)
     console.print()
     console.print(remedies_line(remedies), markup=False, highlight=False, soft_wrap=True)
@@ -211,7 +227,7 @@ def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
         else "-"
     )
     return [
-        candidate.name,
+        escape(candidate.name),
         metric,
         str(flips.total) if flips is not None else "-",
         str(flips.worsened) if flips is not None else "-",
