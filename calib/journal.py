@@ -11,13 +11,16 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, list[float]] = {}
+        self._cut_off = False
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            self._cut_off = bool(text) and not text.endswith("\n")
+            for line in text.splitlines():
                 try:
                     name, figures = json.loads(line)
-                except ValueError:
+                    self._known[str(name)] = [float(figure) for figure in figures]
+                except (ValueError, TypeError):
                     continue
-                self._known[name] = figures
 
     def once(self, name: str, measure: Callable[[], Sequence[float]]) -> list[float]:
         """The figures of that name: from the file, or measured now and written to it."""
@@ -25,7 +28,9 @@ class Journal:
             self._known[name] = [float(figure) for figure in measure()]
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([name, self._known[name]]) + "\n")
+                # A line that follows one that was cut off would be lost with it.
+                start, self._cut_off = "\n" if self._cut_off else "", False
+                file.write(start + json.dumps([name, self._known[name]]) + "\n")
         return self._known[name]
 
     def close(self) -> None:

@@ -2,13 +2,16 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from calib.errors import StoreError
+from calib.leftovers import sweep
 from calib.results import RunResult
+from calib.store import folder_to_fill
+
+_RUN_IDS = r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}"
 
 
 @contextmanager
@@ -18,21 +21,11 @@ def run_directory(parent: Path, run_id: str) -> Iterator[Path]:
     Raises:
         StoreError: if it cannot be written.
     """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=parent, prefix=f".{run_id}."))
-    except OSError as error:
-        raise StoreError(
-            str(parent),
-            f"cannot write here: {error.strerror or error}",
-            fix="Choose another directory with --set output.reports=…",
-        ) from error
-    try:
+    sweep(parent, _RUN_IDS)
+    with folder_to_fill(parent, run_id) as partial:
         yield partial
         partial.chmod(0o755)
         partial.replace(parent / run_id)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def place(source: Path, target: Path) -> None:

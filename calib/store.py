@@ -9,11 +9,10 @@ never a wrong number.
 import errno
 import hashlib
 import json
-import os
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,10 @@ from filelock import Timeout as LockTimeout
 
 from calib.errors import StoreError
 from calib.journal import Journal
+from calib.leftovers import hidden_file, hidden_folder, sweep
 
 _MANIFEST = "manifest.json"
+_SCRATCH = "scratch"
 _LOCK_SECONDS = 3600
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 """What a system says when nothing more can be written, whoever writes."""
@@ -61,17 +62,34 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide reports from other readers
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        sweep(path.parent, re.escape(path.name))
+        with hidden_file(path.parent, path.name) as temporary:
+            temporary.write_bytes(data)
+            temporary.chmod(0o644)  # a temporary file's 0600 would hide reports from other readers
+            temporary.replace(path)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
+
+
+@contextmanager
+def folder_to_fill(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in `parent`, to be renamed when it is whole; removed if it is not.
+
+    Raises:
+        StoreError: if it cannot be made, or the disk is full before it is whole.
+    """
+    with ExitStack() as stack:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(hidden_folder(parent, name))
+        except OSError as error:
+            raise _unwritable(parent, error) from error
+        try:
+            yield folder
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise _unwritable(parent, error) from error
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +132,26 @@ class Store:
         digest = digest_from_key({"stage": name, **key})
         return Journal(self._root / name / f"{digest[:32]}.journal")
 
+    def sweep(self) -> None:
+        """Remove what killed runs left; what a live one fills stays."""
+        if self._root.is_dir():
+            for folder in self._root.iterdir():
+                sweep(folder, rf"[0-9a-f]{{32}}|{_SCRATCH}")
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for files that are only needed here and now."""
+        with folder_to_fill(self._root / _SCRATCH, _SCRATCH) as folder:
+            yield folder
+
     def _make(self, final: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> None:
         shutil.rmtree(final, ignore_errors=True)
-        try:
-            partial = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}."))
-        except OSError as error:
-            raise _unwritable(final.parent, error) from error
-        try:
+        with folder_to_fill(final.parent, final.name) as partial:
             make(partial)
             manifest = {"key": key, "files": dict(_hashes(partial))}
             write_atomically(partial / _MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
             partial.chmod(0o755)
             partial.replace(final)
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                raise _unwritable(final.parent, error) from error
-            raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     @contextmanager
     def _lock(self, final: Path) -> Iterator[None]:

@@ -28,6 +28,18 @@ def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
     assert again.once("b", lambda: [8]) == [8]
 
 
+def test_what_follows_a_line_that_was_cut_off_is_kept(tmp_path):
+    path = tmp_path / "stage.journal"
+    Journal(path).once("a", lambda: [1])
+    with path.open("ab") as file:
+        file.write(b'["b", [2\xff')
+    Journal(path).once("c", lambda: [3])
+    again = Journal(path)
+    assert again.once("c", lambda: [9]) == [3]
+    assert again.once("a", lambda: [9]) == [1]
+    assert again.once("b", lambda: [9]) == [9]
+
+
 def test_a_finished_stage_leaves_nothing_behind(tmp_path):
     journal = Journal(tmp_path / "stage.journal")
     journal.once("a", lambda: [1])

@@ -21,12 +21,14 @@ from calib.graph.qdq import insert_qdq
 from calib.graph.save import save_model
 from calib.graph.select import select
 from calib.graph.selection_spec import SelectionSpec
+from calib.leftovers import hidden_folder, sweep
 from calib.results import TensorError, TensorSpec
 from calib.stages.batch_axes import input_axes
 from calib.stages.splits import Split, shared_shapes
 from data_loaders import data_set_from_spec, scan
 from data_loaders.types import Array
 
+_SCRATCH = "calib-migration"
 _RANDOM_BATCHES = 4
 _AXIS = 32
 """Size of a dynamic axis that nobody gave, beyond the batch axis."""
@@ -103,8 +105,10 @@ def migrate(
     else:
         feeds = random_feeds(model, shapes)
         source = "random inputs: they show that the graph works, not how accurate it is"
-    with tempfile.TemporaryDirectory() as folder:
-        candidate = Path(folder) / "model.onnx"
+    temporary = Path(tempfile.gettempdir())
+    sweep(temporary, _SCRATCH)
+    with hidden_folder(temporary, _SCRATCH) as folder:
+        candidate = folder / "model.onnx"
         save_model(quantized, candidate)
         errors, seen = _compare(model_path, candidate, feeds)
     save_model(quantized, target)

@@ -1,6 +1,5 @@
 """What every stage needs: the experiment, the store, the backend, and somebody to tell."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,8 +73,8 @@ class Workbench:
         Raises:
             BackendError: if the runtime refuses the graph.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "model.onnx")
+        with self.store.scratch() as folder:
+            path = folder / "model.onnx"
             save_model(graph, path, passing=True)
             with self.backend.engine(path, spinning=spinning) as engine:
                 yield engine
@@ -110,9 +109,11 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
     builder = None if isinstance(spec, OnnxRuntimeSpec) else open_builder(spec)
     runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
     sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
+    store = Store(experiment.output.store)
+    store.sweep()
     return Workbench(
         experiment=experiment,
-        store=Store(experiment.output.store),
+        store=store,
         backend=OnnxRuntime(runtime),
         builder=builder,
         progress=progress,
