@@ -23,6 +23,7 @@ from calib.results import (
     Verdict,
 )
 from calib.rundir import place, run_directory
+from calib.runtime_log import runtime_log
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import (
     Calibration,
@@ -72,39 +73,40 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
     Raises:
         InputError: if the model, the data or the config cannot be used.
     """
-    started, begin = datetime.now(UTC), time.perf_counter()
-    bench = open_workbench(experiment, progress)
-    inputs = read_inputs(bench)
-    calibration = calibrate(bench, inputs)
-    candidates = build_candidates(bench, inputs, calibration)
-    config = experiment.model_dump(mode="json")
-    run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{digest_from_key(config)[:6]}"
     parent = experiment.output.reports / experiment.name
-    with run_directory(parent, run_id) as folder:
-        with SamplesCsv(folder / "samples.csv") as samples:
-            files = _Files(folder, samples)
-            records = _measure(bench, inputs, calibration, candidates, files)
-        facts = RunResult(
-            experiment=experiment.name,
-            run_id=run_id,
-            started_at=started.isoformat(timespec="seconds"),
-            seconds=time.perf_counter() - begin,
-            config=config,
-            environment=environment_record(bench.backend),
-            model=inputs.model.record,
-            data=inputs.record,
-            calibration=calibration.record,
-            remedies=calibration.remedied.record if calibration.remedied else None,
-            candidates=records,
-            stages=tuple(bench.timings),
-            notes=(*bench.notes, *inputs.notes),
-            verdict=_UNJUDGED,
-        )
-        result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
-        with progress.stage("report", None):
-            _keep_models(candidates, calibration, folder)
-            write_report(result, folder)
-    return FinishedRun(result, parent / run_id)
+    with runtime_log(parent) as log:
+        started, begin = datetime.now(UTC), time.perf_counter()
+        bench = open_workbench(experiment, progress)
+        inputs = read_inputs(bench)
+        calibration = calibrate(bench, inputs)
+        candidates = build_candidates(bench, inputs, calibration)
+        config = experiment.model_dump(mode="json")
+        run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{digest_from_key(config)[:6]}"
+        with run_directory(parent, run_id) as folder:
+            with SamplesCsv(folder / "samples.csv") as samples:
+                files = _Files(folder, samples)
+                records = _measure(bench, inputs, calibration, candidates, files)
+            facts = RunResult(
+                experiment=experiment.name,
+                run_id=run_id,
+                started_at=started.isoformat(timespec="seconds"),
+                seconds=time.perf_counter() - begin,
+                config=config,
+                environment=environment_record(bench.backend),
+                model=inputs.model.record,
+                data=inputs.record,
+                calibration=calibration.record,
+                remedies=calibration.remedied.record if calibration.remedied else None,
+                candidates=records,
+                stages=tuple(bench.timings),
+                notes=(*bench.notes, *inputs.notes, *filter(None, [log.keep(folder)])),
+                verdict=_UNJUDGED,
+            )
+            result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
+            with progress.stage("report", None):
+                _keep_models(candidates, calibration, folder)
+                write_report(result, folder)
+        return FinishedRun(result, parent / run_id)
 
 
 def run_calibration(
@@ -122,9 +124,10 @@ def run_calibration(
             "auto cannot be sharded: when to stop depends on all of the data seen so far",
             fix="Calibrate in one process, or set calibration.samples=all.",
         )
-    bench = open_workbench(experiment, progress)
-    inputs = read_inputs(bench)
-    content = observed(bench, inputs, prepared(bench, inputs), shard).content
+    with runtime_log(experiment.output.reports / experiment.name):
+        bench = open_workbench(experiment, progress)
+        inputs = read_inputs(bench)
+        content = observed(bench, inputs, prepared(bench, inputs), shard).content
     save_statistics(target, content)
     return content
 
@@ -137,10 +140,11 @@ def run_sensitivity(experiment: Experiment, progress: Progress) -> SensitivityRe
     Raises:
         InputError: if the model, the data or the config cannot be used.
     """
-    bench = open_workbench(experiment, progress)
-    inputs = read_inputs(bench)
-    found = sensitivity(bench, inputs)
-    remedied = prepared(bench, inputs).remedied
+    with runtime_log(experiment.output.reports / experiment.name):
+        bench = open_workbench(experiment, progress)
+        inputs = read_inputs(bench)
+        found = sensitivity(bench, inputs)
+        remedied = prepared(bench, inputs).remedied
     return found.model_copy(update={"remedies": remedied.record if remedied else None})
 
 

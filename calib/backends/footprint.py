@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,19 +25,22 @@ def peak_memory_bytes(model_path: Path, spec: OnnxRuntimeSpec, inputs: Mapping[s
     Raises:
         BackendError: if the process dies, with its last line.
     """
-    request = {
-        "model": str(model_path),
-        "spec": spec.model_dump(mode="json"),
-        "inputs": {name: [a.dtype.str, a.shape] for name, a in inputs.items()},
-    }
-    process = subprocess.run(
-        [sys.executable, "-m", "calib.backends.footprint"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_SECONDS,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile(suffix=".npz") as batch:
+        np.savez(batch, **inputs)  # type: ignore[arg-type]
+        batch.flush()
+        request = {
+            "model": str(model_path),
+            "spec": spec.model_dump(mode="json"),
+            "inputs": batch.name,
+        }
+        process = subprocess.run(
+            [sys.executable, "-m", "calib.backends.footprint"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
     if process.returncode != 0:
         lines = process.stderr.strip().splitlines() or ["no message"]
         raise BackendError(str(model_path), f"the memory probe died: {lines[-1]}")
@@ -45,11 +49,8 @@ def peak_memory_bytes(model_path: Path, spec: OnnxRuntimeSpec, inputs: Mapping[s
 
 def _probe() -> None:
     request = json.load(sys.stdin)
-    # Ones, not zeros or noise: a valid token id and a kept position for text, a grey image.
-    inputs = {
-        name: np.ones(shape, dtype=np.dtype(dtype))
-        for name, (dtype, shape) in request["inputs"].items()
-    }
+    with np.load(request["inputs"]) as batch:
+        inputs = dict(batch)
     backend = OnnxRuntime(OnnxRuntimeSpec.model_validate(request["spec"]))
     with backend.engine(Path(request["model"])) as engine:
         engine.infer(inputs)

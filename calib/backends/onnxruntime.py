@@ -21,7 +21,7 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-_ERRORS_ONLY = 3
+_WARNINGS, _ERRORS = 2, 3
 _GRAPH_ATTRIBUTES = (b"\n\x04body", b"\n\x0bthen_branch")
 """As a protobuf spells them: field 1, the length, the text."""
 
@@ -131,6 +131,8 @@ class OnnxRuntime:
         """
         options = self._options()
         options.optimized_model_filepath = str(target)
+        # It warns that the file is for this machine alone, which it is meant for.
+        options.log_severity_level = _ERRORS
         self._session(model_path, options)
 
     def runner(self, model_path: Path, name: str) -> Any:
@@ -151,7 +153,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = _LEVELS[self.spec.optimization]
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _WARNINGS
         if not spinning:
             # Threads that spin after a run would take the cores from whoever reads its outputs.
             options.add_session_config_entry("session.force_spinning_stop", "1")
