@@ -63,7 +63,7 @@ def _replace_by_initializer(model: ir.Model, node: ir.Node, array: Array) -> Non
 
 
 def _initializer(name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     return ir.val(name, tensor.dtype, ir.Shape(array.shape), const_value=tensor)
 
 

@@ -1,21 +1,24 @@
 """A strongly typed FP16 graph with float32 inputs and outputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from calib.graph.edit import add_constant, free_name
+from calib.graph.float32_parts import Float32Parts, float32_parts
 from calib.graph.opset import raised
-from calib.graph.subgraphs import holds_graphs, outer_uses
+from calib.graph.subgraphs import holds_graphs
 
 FP16_MAX = 65504.0
 QDQ_OPSET = 19
 """QuantizeLinear takes FP16 from here on."""
 
-_FLOAT32_INPUTS = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2)}
-_FLOAT32_OUTPUTS = frozenset({"Range"})
+Parts = Mapping[ir.Node, Float32Parts]
+Reader = tuple[ir.Node, int]
+_NONE = Float32Parts()
+_FLOAT32 = ir.DataType.FLOAT
 
 
 def to_fp16(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
@@ -33,85 +36,65 @@ def to_fp16(model: ir.Model) -> tuple[ir.Model, tuple[str, ...]]:
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
     if quantized and model.opset_imports.get("", 0) < QDQ_OPSET:
         model = raised(model, QDQ_OPSET)
-    _convert_casts(model)
-    _isolate_graphs(model)
-    warnings = tuple(_convert_constants(model))
-    _cast_inputs(model)
-    _isolate_float32(model)
-    _cast_outputs(model)
-    for node in model.graph:
-        _retype(node)
+    parts = float32_parts(model)
+    outputs = [value for node in model.graph for value in node.outputs if _is_float32(value)]
+    shown = [index for index, value in enumerate(model.graph.outputs) if _is_float32(value)]
+    _convert_attributes(model, parts)
+    warnings = tuple(_convert_constants(model, parts))
+    for value in model.graph.inputs:
+        if _is_float32(value):
+            _cast_for(model, value, _readers(model, value, parts)[1], ir.DataType.FLOAT16)
+    for value in outputs:
+        _convert_output(model, value, parts)
+    _cast_graph_outputs(model, shown)
     common.TopologicalSortPass()(model)
     common.RemoveUnusedNodesPass()(model)
     return model, warnings
 
 
-def _isolate_graphs(model: ir.Model) -> None:
-    """Casts around each If, Loop and Scan; of a constant that others read too, a copy."""
-    for node in [node for node in model.graph if holds_graphs(node)]:
-        read: dict[str, ir.Value] = {}
-        for reader, index, value in list(outer_uses(node)):
-            name = str(value.name)
-            if name not in read:
-                read[name] = _in_float32(model, value, node)
-            reader.replace_input_with(index, read[name])
-        for output in node.outputs:
-            uses = [use for use in output.uses() if not _is_isolated(model, use.node)]
-            if output.dtype is ir.DataType.FLOAT and uses:
-                _cast_for(model, output, uses)
+def _readers(model: ir.Model, value: ir.Value, parts: Parts) -> tuple[list[Reader], list[Reader]]:
+    """Those that read a value in float32, also inside other graphs, and those that do in FP16."""
+    readers: tuple[list[Reader], list[Reader]] = ([], [])
+    for node, index in value.uses():
+        wide = node.graph is not model.graph or index in parts.get(node, _NONE).inputs
+        readers[not wide].append((node, index))
+    return readers
 
 
-def _in_float32(model: ir.Model, value: ir.Value, node: ir.Node) -> ir.Value:
-    """The value as the graphs inside a node read it."""
-    producer = value.producer()
-    is_float = value.dtype is ir.DataType.FLOAT
-    if not is_float or value.is_graph_input() or (producer and holds_graphs(producer)):
-        return value
-    if value.const_value is None:
-        name = free_name(model, f"{value.name}_fp32_for_{node.name}")
-        return _cast(model, value, name, ir.DataType.FLOAT)
-    if all(_is_isolated(model, use.node) for use in value.uses()):
-        return value
-    return add_constant(model, f"{value.name}_fp32", value.const_value.numpy())
-
-
-def _is_isolated(model: ir.Model, node: ir.Node) -> bool:
-    """Whether it stays in FP32, since it is inside another node or holds graphs itself."""
-    return node.graph is not model.graph or holds_graphs(node)
-
-
-def _cast_for(model: ir.Model, value: ir.Value, uses: Iterable[tuple[ir.Node, int]]) -> None:
-    """Let these read a float32 value in FP16."""
-    name = free_name(model, f"{value.name}_fp16")
-    cast = _cast(model, value, name, ir.DataType.FLOAT16)
-    for reader, index in uses:
-        reader.replace_input_with(index, cast)
-
-
-def _convert_constants(model: ir.Model) -> Iterator[str]:
-    for name, value in list(model.graph.initializers.items()):
-        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+def _convert_attributes(model: ir.Model, parts: Parts) -> None:
+    for node in model.graph:
+        if node in parts:
             continue
-        if _wants_float32(model, value):
+        if node.op_type == "Cast" and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
+            node.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT16)))
+        if node.op_type == "ConstantOfShape" and node.outputs[0].dtype in (None, _FLOAT32):
+            fill = node.attributes.get("value")
+            array = np.zeros(1, np.float32) if fill is None else fill.as_tensor().numpy()
+            if array.dtype == np.float32:
+                half = np.clip(array, -FP16_MAX, FP16_MAX).astype(np.float16)
+                node.attributes.add(ir.AttrTensor("value", ir.tensor(half)))
+
+
+def _convert_constants(model: ir.Model, parts: Parts) -> Iterator[str]:
+    for name, value in list(model.graph.initializers.items()):
+        if value.const_value is None or not _is_float32(value):
+            continue
+        wide, half = _readers(model, value, parts)
+        if not half:
             continue
         array = value.const_value.numpy()
         largest = float(np.abs(array).max(initial=0.0))
         if largest > FP16_MAX:
             yield f"{name}: |{largest:.3g}| is beyond FP16's {FP16_MAX:g} and was clamped"
-        half = np.clip(array, -FP16_MAX, FP16_MAX).astype(np.float16)
-        if _is_scale(value) and (half == 0).any():
+        rounded = np.clip(array, -FP16_MAX, FP16_MAX).astype(np.float16)
+        if _is_scale(value) and (rounded == 0).any():
             yield f"{name}: a scale below FP16's smallest number was raised to it"
-            half = np.maximum(half, np.finfo(np.float16).smallest_subnormal)
-        value.const_value = ir.tensor(half, name=name)
-        value.type = ir.TensorType(ir.DataType.FLOAT16)
-
-
-def _wants_float32(model: ir.Model, value: ir.Value) -> bool:
-    uses = list(value.uses())
-    return bool(uses) and all(
-        use.idx in _FLOAT32_INPUTS.get(use.node.op_type, ()) or _is_isolated(model, use.node)
-        for use in uses
-    )
+            rounded = np.maximum(rounded, np.finfo(np.float16).smallest_subnormal)
+        if wide or value.is_graph_output():
+            _read_instead(half, add_constant(model, f"{name}_fp16", rounded))
+        else:
+            value.const_value = ir.tensor(rounded, name=name)
+            value.type = ir.TensorType(ir.DataType.FLOAT16)
 
 
 def _is_scale(value: ir.Value) -> bool:
@@ -121,47 +104,44 @@ def _is_scale(value: ir.Value) -> bool:
     )
 
 
-def _convert_casts(model: ir.Model) -> None:
-    for node in model.graph:
-        if node.op_type == "Cast" and node.attributes.get_int("to", 0) == ir.DataType.FLOAT:
-            node.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT16)))
-            node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
-        if node.op_type == "ConstantOfShape" and "value" in node.attributes:
-            fill = node.attributes["value"].as_tensor()
-            if fill.dtype == ir.DataType.FLOAT:
-                half = np.clip(fill.numpy(), -FP16_MAX, FP16_MAX).astype(np.float16)
-                node.attributes.add(ir.AttrTensor("value", ir.tensor(half)))
+def _convert_output(model: ir.Model, value: ir.Value, parts: Parts) -> None:
+    """Let a node's float output be FP16 if it can, and everybody read it as they must."""
+    producer, index = value.producer(), value.index()
+    if producer is None or index is None:
+        raise AssertionError("a node makes it")
+    wide, half = _readers(model, value, parts)
+    if index in parts.get(producer, _NONE).outputs:
+        _cast_for(model, value, half, ir.DataType.FLOAT16)
+    else:
+        value.type = ir.TensorType(ir.DataType.FLOAT16)
+        _cast_for(model, value, wide, ir.DataType.FLOAT)
 
 
-def _cast_inputs(model: ir.Model) -> None:
-    for value in model.graph.inputs:
-        if value.dtype == ir.DataType.FLOAT:
-            uses = [use for use in value.uses() if not _is_isolated(model, use.node)]
-            if uses:
-                _cast_for(model, value, uses)
+def _cast_for(
+    model: ir.Model, value: ir.Value, readers: Iterable[Reader], dtype: ir.DataType
+) -> None:
+    """Let these read a value in another type."""
+    if readers:
+        suffix = "fp16" if dtype is ir.DataType.FLOAT16 else "fp32"
+        name = free_name(model, f"{value.name}_{suffix}")
+        _read_instead(readers, _cast(model, value, name, dtype))
 
 
-def _isolate_float32(model: ir.Model) -> None:
-    """Casts around the inputs and outputs that an operator demands in float32."""
-    for node in list(model.graph):
-        for index in _FLOAT32_INPUTS.get(node.op_type, ()):
-            value = node.inputs[index] if index < len(node.inputs) else None
-            if value is not None and value.const_value is None and _is_float(value):
-                name = free_name(model, f"{value.name}_fp32_for_{node.name}")
-                node.replace_input_with(index, _cast(model, value, name, ir.DataType.FLOAT))
-        if node.op_type in _FLOAT32_OUTPUTS and _is_float(node.outputs[0]):
-            _cast_for(model, node.outputs[0], list(node.outputs[0].uses()))
+def _read_instead(readers: Iterable[Reader], value: ir.Value) -> None:
+    for node, index in readers:
+        node.replace_input_with(index, value)
 
 
-def _cast_outputs(model: ir.Model) -> None:
-    for index, value in enumerate(list(model.graph.outputs)):
+def _cast_graph_outputs(model: ir.Model, outputs: Iterable[int]) -> None:
+    """Give these outputs of the model, by index, the float32 that they had."""
+    for index in outputs:
+        value = model.graph.outputs[index]
         producer = value.producer()
-        if value.dtype != ir.DataType.FLOAT or producer is None or holds_graphs(producer):
+        if producer is None or holds_graphs(producer):
             continue
         name, inner = str(value.name), free_name(model, f"{value.name}_fp16")
         value.name = inner
-        cast = _cast(model, value, name, ir.DataType.FLOAT)
-        model.graph.outputs[index] = cast
+        model.graph.outputs[index] = _cast(model, value, name, ir.DataType.FLOAT)
 
 
 def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
@@ -172,13 +152,5 @@ def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir
     return output
 
 
-def _retype(node: ir.Node) -> None:
-    if node.op_type in _FLOAT32_OUTPUTS or node.op_type == "Cast" or holds_graphs(node):
-        return
-    for value in node.outputs:
-        if value.dtype == ir.DataType.FLOAT:
-            value.type = ir.TensorType(ir.DataType.FLOAT16)
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is None or value.dtype.is_floating_point()
+def _is_float32(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.TensorType) and value.dtype is _FLOAT32
