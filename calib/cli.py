@@ -1,6 +1,7 @@
 """The command line: commands and exit codes, no logic."""
 
 import json
+import logging
 import re
 import sys
 from enum import StrEnum
@@ -259,6 +260,9 @@ def main(default_command: str | None = None) -> None:
     arguments = sys.argv[1:]
     if default_command and arguments and not {arguments[0]} & {*_COMMANDS, "--help"}:
         arguments = [default_command, *arguments]
+    # What libraries log and warn of is for their developers; what matters is in our messages.
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(capture=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # An encoding without a sign of ours is no reason to end without a verdict.

@@ -57,7 +57,7 @@ class ExperimentDataSpec(Spec):
 
     calibration: DataSpec = Field(description="Samples that set the INT8 ranges.")
     validation: DataSpec = Field(description="Samples that the verdict rests on.")
-    batch_size: int = Field(default=16, ge=1, description="Samples a batch.")
+    batch_size: int = Field(default=16, ge=1, le=2**24, description="Samples a batch.")
     calibration_samples_min: int = Field(
         default=32, ge=1, description="Fewer calibration samples than this are refused."
     )
@@ -121,7 +121,10 @@ class AnalysisSpec(Spec):
     """How deep the comparison goes."""
 
     layer_samples: int = Field(
-        default=64, ge=0, description="Validation samples for the per-layer errors; 0 = none."
+        default=64,
+        ge=0,
+        le=2**40,
+        description="Validation samples for the per-layer errors; 0 = none.",
     )
     tail: int = Field(default=20, ge=0, le=200, description="Worst samples shown in the report.")
 
@@ -129,11 +132,15 @@ class AnalysisSpec(Spec):
 class ThroughputSpec(Spec):
     """How speed is measured: engines take turns, so that a busy machine slows all of them."""
 
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=2**24)], ...] = Field(
         default=(1, 8), description="Batch sizes to time; empty = do not measure speed."
     )
-    warmup_runs: int = Field(default=3, ge=1, description="Untimed runs of each engine first.")
-    runs: int = Field(default=50, ge=1, description="Timed runs of each engine at each size.")
+    warmup_runs: int = Field(
+        default=3, ge=1, le=10**6, description="Untimed runs of each engine first."
+    )
+    runs: int = Field(
+        default=50, ge=1, le=10**6, description="Timed runs of each engine at each size."
+    )
     seconds_max: float = Field(
         default=20.0, gt=0, description="Stop timing a batch size after this long, in seconds."
     )

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from calib.errors import StoreError
@@ -11,6 +11,7 @@ from calib.leftovers import sweep
 from calib.results import RunResult
 from calib.store import folder_to_fill
 
+_EXTERNAL_DATA = ".data"
 _RUN_IDS = r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}"
 
 
@@ -29,12 +30,16 @@ def run_directory(parent: Path, run_id: str) -> Iterator[Path]:
 
 
 def place(source: Path, target: Path) -> None:
-    """Put a file of the store into the run: a hard link where the disk allows, else a copy."""
+    """Put a file of the store into the run: a hard link where the disk allows, else a copy.
+
+    External data of a model is always copied: ONNX refuses to read it where it has two names.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    if source.suffix != _EXTERNAL_DATA:
+        with suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def load_result(run: Path) -> RunResult:

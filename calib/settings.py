@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,9 +14,29 @@ from calib.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
+_BYTES_MAX = 10_000_000
+_NODES_MAX = 200_000
+_LINES_MAX = 20
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxlist, _SHOWN.maxdict = 4, 12, 12
+_SHOWN.maxstring = _SHOWN.maxlong = _SHOWN.maxother = 300
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: the second would silently win."""
+    """SafeLoader that refuses a key given twice: the second would silently win.
+
+    It also refuses anchors that stand for more than anybody wrote, or for themselves.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """See `yaml.composer.Composer`."""
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > _NODES_MAX:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"its anchors stand for over {_NODES_MAX:,} values", node.start_mark
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -31,6 +52,24 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _written_out(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Number of values below a node, were each alias written out."""
+    if id(node) not in known:
+        known[id(node)] = None
+        found = 1
+        if isinstance(node, yaml.CollectionNode):
+            for item in node.value:
+                parts = item if isinstance(item, tuple) else (item,)
+                found += sum(_written_out(part, known) for part in parts)
+        known[id(node)] = found
+    size = known[id(node)]
+    if size is None:
+        raise yaml.constructor.ConstructorError(
+            None, None, "an anchor stands for itself", node.start_mark
+        )
+    return size
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's top-level mapping.
 
@@ -38,19 +77,42 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file is missing, unreadable, malformed, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
+        content = _loaded(_text(path))
     except FileNotFoundError as error:
         raise ConfigError(str(path), "there is no such file", fix=_nearby(path)) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise _malformed(path, error) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(str(path), f"cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
             str(path), "holds no settings", got=type(content).__name__, expected="key: value lines"
         )
     return content
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:  # which may be a pipe
+        data = file.read(_BYTES_MAX + 1)
+    if len(data) > _BYTES_MAX:
+        raise ValueError(f"it has more than {_BYTES_MAX // 10**6} MB, which are no settings")
+    return data.decode("utf-8-sig")
+
+
+def _loaded(text: str) -> Any:
+    """What the YAML says.
+
+    Raises:
+        YAMLError: whatever is wrong with it.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - derives from SafeLoader
+    except yaml.YAMLError:
+        raise
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except Exception as error:  # PyYAML lets out what its constructors stumble over
+        raise yaml.YAMLError(f"a value cannot be read: {error}") from error
 
 
 def parse(model: type[M], content: Mapping[str, Any], path: Path) -> M:
@@ -64,7 +126,9 @@ def parse(model: type[M], content: Mapping[str, Any], path: Path) -> M:
     except ValidationError as error:
         lines = [_problem(item, model) for item in error.errors()]
         where, problem = lines[0]
-        more = [f"{path}: {place}: {text}" for place, text in lines[1:]]
+        more = [f"{path}: {place}: {text}" for place, text in lines[1:_LINES_MAX]]
+        if len(lines) > _LINES_MAX:
+            more.append(f"{path}: {len(lines) - _LINES_MAX:,} more problems")
         raise ConfigError(f"{path}: {where}", problem, more=more) from error
 
 
@@ -80,8 +144,15 @@ def _problem(item: Any, model: type[BaseModel]) -> tuple[str, str]:
         return where, "is required and missing"
     message = item["msg"].removeprefix("Value error, ")
     got = item["input"]
-    shown = f" (got {got!r})" if not isinstance(got, dict | BaseModel) else ""
+    shown = f" (got {_shown(got)})" if not isinstance(got, dict | BaseModel) else ""
     return where, message[0].lower() + message[1:] + shown
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:  # of an integer with more digits than Python writes out
+        return type(value).__name__
 
 
 def _sibling_names(model: type[BaseModel], path: list[str]) -> list[str]:
@@ -114,7 +185,7 @@ def with_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[st
         if not equals or not path:
             raise ConfigError("--set", "needs path=value", got=repr(override))
         try:
-            value = yaml.safe_load(text)
+            value = _loaded(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {path}", f"is no YAML value: {error}") from error
         content = _with_value(content, path.split("."), value, path)

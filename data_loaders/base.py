@@ -15,6 +15,9 @@ from data_loaders.types import Label, Sample
 
 T = TypeVar("T")
 
+_COUNT_MAX = 2**40
+"""No data set has more samples; what counts them takes no larger numbers."""
+
 
 class LoaderSpec(BaseModel):
     """The part of a loader's config that does not depend on where samples come from."""
@@ -22,9 +25,14 @@ class LoaderSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int | None = Field(
-        default=None, ge=1, description="How many samples to take; all of them if absent."
+        default=None,
+        ge=1,
+        le=_COUNT_MAX,
+        description="How many samples to take; all of them if absent.",
     )
-    skip: int = Field(default=0, ge=0, description="How many samples to pass over first.")
+    skip: int = Field(
+        default=0, ge=0, le=_COUNT_MAX, description="How many samples to pass over first."
+    )
     classes: tuple[str, ...] | None = Field(
         default=None, description="Class names in the order of the model's outputs."
     )

@@ -15,6 +15,8 @@ from data_loaders.types import Array, Preview, Sample
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 _THUMBNAIL_PIXELS = 160
+_SIDE_MAX = 65_535
+"""Of JPEG, and of what Pillow resizes to."""
 
 
 class ImagesSpec(LoaderSpec):
@@ -23,8 +25,8 @@ class ImagesSpec(LoaderSpec):
     kind: Literal["images"] = "images"
     path: Path = Field(description="The folder.")
     input_name: str = Field(description="The model input that takes the image.")
-    height: int = Field(ge=1, description="Height the model wants, in pixels.")
-    width: int = Field(ge=1, description="Width the model wants, in pixels.")
+    height: int = Field(ge=1, le=_SIDE_MAX, description="Height the model wants, in pixels.")
+    width: int = Field(ge=1, le=_SIDE_MAX, description="Width the model wants, in pixels.")
     resize: Literal["stretch", "fit_pad", "center_crop"] = Field(
         default="stretch", description="Keep the ratio by padding or cropping, or do not."
     )

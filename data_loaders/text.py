@@ -32,7 +32,9 @@ class TextSpec(LoaderSpec):
     label_column: str | None = Field(default=None, description="Column of the label.")
     id_column: str | None = Field(default=None, description="Column of a unique id.")
     slice_columns: tuple[str, ...] = Field(default=(), description="Columns to slice results by.")
-    max_length: int = Field(default=128, ge=1, description="Longest sequence kept, in tokens.")
+    max_length: int = Field(
+        default=128, ge=1, le=2**24, description="Longest sequence kept, in tokens."
+    )
     inputs: tuple[Literal["input_ids", "attention_mask", "token_type_ids"], ...] = Field(
         default=("input_ids", "attention_mask", "token_type_ids"),
         min_length=1,

@@ -38,7 +38,7 @@ class OnnxRuntimeSpec(BaseModel):
         description="Execution providers, first choice first.",
     )
     threads: int = Field(
-        default=0, ge=0, description="Threads inside one operator; 0 = one a usable core."
+        default=0, ge=0, le=4096, description="Threads inside one operator; 0 = one a usable core."
     )
     optimization: Literal["disabled", "basic", "extended", "all"] = Field(
         default="all", description="Graph optimization level."

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 from onnx_ir.passes import common
 
-from calib.errors import ModelError
+from calib.errors import InputError, ModelError
+from calib.graph.broken import refuse_broken
 from calib.graph.fold import fold_weight_layouts
 from calib.graph.opset import raised_proto
 from calib.graph.read import read_graph
@@ -59,13 +61,14 @@ def load_model(path: Path) -> Model:
     proto = _read_proto(path)
     _check(path)
     upgraded = _opset(proto) < MIN_OPSET
-    if upgraded:
-        model = ir.from_proto(raised_proto(onnx.load(path), _UPGRADED_OPSET, str(path)))
-    else:
-        model = ir.load(path)
-    graph = _normalised(model)
-    refuse_uncalibratable(graph, path)
-    warnings = warnings_of(graph)
+    with _understood(path):
+        if upgraded:
+            model = ir.from_proto(raised_proto(onnx.load(path), _UPGRADED_OPSET, str(path)))
+        else:
+            model = ir.load(path)
+        graph = _normalised(model)
+        refuse_uncalibratable(graph, path)
+        warnings = warnings_of(graph)
     if upgraded:
         warnings += (
             f"opset {_opset(proto)} was raised to {_UPGRADED_OPSET}: per-channel scales need 13",
@@ -79,9 +82,9 @@ def read_model(path: Path) -> ir.Model:
     Raises:
         ModelError: if there is no such file, or it is no whole ONNX model.
     """
-    _read_proto(path)
     _check(path)
-    return read_graph(path)
+    with _understood(path):
+        return read_graph(path)
 
 
 def model_sha256(path: Path) -> str:
@@ -125,19 +128,31 @@ def _no_onnx(path: Path, error: Exception) -> ModelError:
 
 
 def _check(path: Path) -> None:
-    for part in _external_files(path, _read_proto(path)):
-        if not part.is_file():
-            raise ModelError(
-                str(path),
-                "its external data file is missing",
-                expected=str(part),
-                fix="Keep the data file beside the model, under the name the model gives it.",
-            )
+    refuse_broken(_read_proto(path), path)
     try:
         onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(str(path), f"the ONNX checker refuses it: {reason}") from error
+    except Exception as error:  # it raises what its C++ does, too
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(str(path), f"the ONNX checker refuses it: {reason[0]}") from error
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """What the readers of a graph stumble over is said of the file.
+
+    They are not written for graphs that no exporter makes, and the checker lets some of these pass.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            str(path),
+            f"its graph cannot be read: {type(error).__name__}: {error}",
+            fix="Export the model again. If ONNX Runtime runs it, this is a fault of calib: "
+            "please report it.",
+        ) from error
 
 
 def _external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
