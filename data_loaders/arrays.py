@@ -1,5 +1,6 @@
 """Samples that are arrays already: npz, a folder of npy, parquet, csv, or a Hugging Face set."""
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -7,8 +8,16 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from data_loaders.base import LoaderSpec, label_from_value, row_id, taken, with_unique_ids
+from data_loaders.base import (
+    LoaderSpec,
+    encodable,
+    label_from_value,
+    row_id,
+    taken,
+    with_unique_ids,
+)
 from data_loaders.errors import DataError
+from data_loaders.memory import available_bytes
 from data_loaders.rows import (
     FileRowsSpec,
     HuggingFaceRowsSpec,
@@ -68,10 +77,10 @@ class Columns:
         spec, where = self.spec, f"{self.source}, row {index}"
         label = column(row, spec.label, where) if spec.label else None
         return Sample(
-            id=str(column(row, spec.id, where)) if spec.id else row_id(index),
+            id=encodable(str(column(row, spec.id, where))) if spec.id else row_id(index),
             inputs={name: self._array(row, names, where) for name, names in spec.inputs.items()},
             label=label_from_value(label, spec.classes, where),
-            metadata={name: str(column(row, name, where)) for name in spec.slices},
+            metadata={name: encodable(str(column(row, name, where))) for name in spec.slices},
         )
 
     def _array(self, row: Row, names: str | tuple[str, ...], where: str) -> Array:
@@ -83,7 +92,7 @@ class Columns:
         dtype = np.dtype(self.spec.dtype or np.float32)
         try:
             return np.asarray(values, dtype=dtype)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(where, f"column {names} is not numeric", got=repr(values)) from error
 
 
@@ -107,14 +116,14 @@ class Arrays:
         label = arrays[spec.label][index] if spec.label else None
         where = f"{self.source}, row {index}"
         return Sample(
-            id=str(arrays[spec.id][index]) if spec.id else row_id(index),
+            id=encodable(str(arrays[spec.id][index])) if spec.id else row_id(index),
             inputs={k: self._input(arrays[str(v)], index) for k, v in spec.inputs.items()},
             label=label_from_value(
                 label.item() if label is not None and label.ndim == 0 else label,
                 spec.classes,
                 where,
             ),
-            metadata={name: str(arrays[name][index]) for name in spec.slices},
+            metadata={name: encodable(str(arrays[name][index])) for name in spec.slices},
         )
 
     def _input(self, array: Array, index: int) -> Array:
@@ -138,10 +147,15 @@ class Arrays:
                         f"has no array {missing[0]!r}",
                         expected=f"one of {', '.join(archive.files)}",
                     )
+                _refuse_larger_than_memory(self.source, wanted)
                 return {name: archive[name] for name in wanted}
-        except (OSError, ValueError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # zipfile, zlib and numpy raise what their readers stumble over
             raise DataError(
-                self.source, f"cannot be read: {error}", fix="Save plain arrays, not objects."
+                self.source,
+                f"cannot be read: {type(error).__name__}: {error}",
+                fix="Save plain arrays, not objects.",
             ) from error
 
     def _length(self, arrays: Mapping[str, Array]) -> int:
@@ -154,3 +168,19 @@ class Arrays:
         if len(set(lengths.values())) != 1:
             raise DataError(self.source, "its arrays differ in length", got=str(lengths))
         return next(iter(lengths.values()))
+
+
+def _refuse_larger_than_memory(source: str, names: list[str]) -> None:
+    """Before anything is unpacked: a few kilobytes of npz can hold terabytes of zeros."""
+    with zipfile.ZipFile(source) as archive:
+        sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+    wanted = sum(sizes.get(name, 0) for name in set(names))
+    available = available_bytes()
+    if wanted > available:
+        raise DataError(
+            source,
+            "does not fit into memory",
+            got=f"arrays of {wanted / 1e9:,.1f} GB",
+            expected=f"at most {available / 1e9:,.1f} GB, which is free",
+            fix="Give a folder of npy files: these are read piece by piece.",
+        )

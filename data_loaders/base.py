@@ -46,6 +46,11 @@ class LoaderSpec(BaseModel):
         return names
 
 
+def encodable(text: str) -> str:
+    """The text with what no encoding takes, of file names and JSON, written as an escape."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def taken(items: Iterable[T], spec: LoaderSpec) -> Iterator[T]:
     """The items that `skip` and `samples` leave."""
     stop = None if spec.samples is None else spec.skip + spec.samples

@@ -90,11 +90,11 @@ def column(row: Row, name: str, where: str) -> Any:
     """
     if name in row:
         return row[name]
-    near = difflib.get_close_matches(name, list(row), n=1)
+    near = difflib.get_close_matches(name, list(map(str, row)), n=1)
     raise DataError(
         where,
         f"has no column {name!r}",
-        expected=f"one of {', '.join(row)}",
+        expected=f"one of {', '.join(map(str, row))}",
         fix=f"Did you mean {near[0]!r}?" if near else None,
     )
 
@@ -146,7 +146,7 @@ def _file_rows(path: Path) -> Iterator[Row]:
         yield from reader()
     except FileNotFoundError as error:
         raise DataError(str(path), "there is no such file") from error
-    except (OSError, UnicodeDecodeError, pa.ArrowInvalid, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, pa.ArrowException, csv.Error) as error:
         raise DataError(str(path), f"cannot be read: {error}") from error
 
 

@@ -9,7 +9,14 @@ import numpy as np
 from pydantic import Field
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from data_loaders.base import LoaderSpec, label_from_value, row_id, taken, with_unique_ids
+from data_loaders.base import (
+    LoaderSpec,
+    encodable,
+    label_from_value,
+    row_id,
+    taken,
+    with_unique_ids,
+)
 from data_loaders.errors import DataError
 from data_loaders.rows import Row, RowsSpec, column, rows_from_spec, rows_source
 from data_loaders.types import Array, Preview, Sample
@@ -77,13 +84,15 @@ class Text:
         for value in (text, pair or ""):
             if not isinstance(value, str):
                 raise DataError(where, "the text is no text", got=repr(value))
+        text, pair = encodable(text), pair and encodable(pair)
         encoding = self._tokenizer.encode(text, pair)
         label = column(row, spec.label_column, where) if spec.label_column else None
+        own_id = encodable(str(column(row, spec.id_column, where))) if spec.id_column else None
         return Sample(
-            id=str(column(row, spec.id_column, where)) if spec.id_column else row_id(index),
+            id=row_id(index) if own_id is None else own_id,
             inputs={name: _array(encoding, name) for name in spec.inputs},
             label=label_from_value(_as_number(label, spec), spec.classes, where),
-            metadata={name: str(column(row, name, where)) for name in spec.slice_columns},
+            metadata={n: encodable(str(column(row, n, where))) for n in spec.slice_columns},
             preview=Preview(text=text if pair is None else f"{text}\n{pair}"),
         )
 

@@ -22,6 +22,7 @@ _STYLE: Any = {
     "xtick.color": _GREY,
     "ytick.color": _GREY,
     "text.color": _GREY,
+    "text.parse_math": False,  # a name with two dollar signs is no formula
     "axes.spines.top": False,
     "axes.spines.right": False,
 }

@@ -213,3 +213,18 @@ def test_the_result_has_a_schema_version_and_refuses_another():
     with pytest.raises(ValueError, match="schema_version"):
         RunResult.model_validate(content)
     assert re.fullmatch(r"[0-9-]+-[0-9a-f]{6}", content["run_id"])
+
+
+def test_a_name_with_dollar_signs_is_no_formula():
+    plain = records.candidate()
+    classes = tuple(
+        c.model_copy(update={"name": f"$\\frac{{{k}$ & <i>"})
+        for k, c in enumerate(plain.score.classes)
+    )
+    assert classes
+    score = plain.score.model_copy(update={"classes": classes})
+    html = render_html(
+        judged(records.run(records.fp32(), plain.model_copy(update={"score": score})))
+    )
+    assert "<i>" not in html
+    assert html.count("<svg ") == 3
