@@ -12,6 +12,7 @@ import onnxruntime as ort
 from polygraphy.backend.onnxrt import OnnxrtRunner
 from pydantic import BaseModel, ConfigDict, Field
 
+from calib.backends.bfloat16 import Float32Session
 from calib.errors import BackendError
 from data_loaders.types import Array
 
@@ -52,10 +53,10 @@ class OnnxRuntimeEngine:
     copy every one of them, which costs more than the taps themselves.
     """
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession | Float32Session) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
-        self._bound = True
+        self._bound = not isinstance(session, Float32Session)
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Engine.infer`."""
@@ -71,12 +72,13 @@ class OnnxRuntimeEngine:
         return dict(zip(self._outputs, values, strict=True))
 
     def _run_bound(self, arrays: Mapping[str, Array]) -> list[Array]:
-        binding = self._session.io_binding()
+        session: Any = self._session
+        binding = session.io_binding()
         for name, array in arrays.items():
             binding.bind_cpu_input(name, array)
         for name in self._outputs:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         return [value.numpy() for value in binding.get_outputs()]
 
     def _run(self, arrays: Mapping[str, Array]) -> list[Array]:
@@ -116,6 +118,17 @@ class OnnxRuntime:
         if optimized:
             options.graph_optimization_level = _LEVELS["disabled"]
         yield OnnxRuntimeEngine(self._session(model_path, options))
+
+    @staticmethod
+    def takes(model: bytes) -> bool:
+        """Whether this build takes a model, given as the bytes of an ONNX file."""
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY + 1
+        try:
+            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception:  # onnxruntime raises classes it does not export
+            return False
+        return True
 
     @property
     def computes_in_blocks(self) -> bool:
@@ -162,15 +175,18 @@ class OnnxRuntime:
         options.add_session_config_entry("session.x64quantprecision", "1")
         return options
 
-    def _session(self, model_path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    def _session(
+        self, model_path: Path, options: ort.SessionOptions
+    ) -> ort.InferenceSession | Float32Session:
         if _holds_graphs(model_path):
             # Optimizing a second time, as it does by default, ends the process with a segmentation
             # fault on a Scan in a model of FP16.
             options.add_session_config_entry("session.graph_optimizations_loop_level", "0")
         try:
-            return ort.InferenceSession(
+            session = ort.InferenceSession(
                 str(model_path), options, providers=list(self.spec.providers)
             )
+            return Float32Session(session) if Float32Session.is_needed(session) else session
         except Exception as error:  # onnxruntime raises classes it does not export
             raise _refusal(str(model_path), error) from error
 

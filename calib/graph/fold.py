@@ -1,70 +1,10 @@
-"""Folding constants into weights: exact before quantization, and what runtimes do anyway."""
+"""Folding BatchNormalization: exact before quantization, and what runtimes do anyway."""
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
-from calib.graph.taps import LAYOUT_OPS
-from data_loaders.types import Array
-
-_FOLDED_OPS = LAYOUT_OPS | {"Cast"}
-
-
-def fold_weight_layouts(model: ir.Model) -> ir.Model:
-    """Replace Transpose, Reshape, Cast and the like of an initializer by what they make of it.
-
-    Exporters write `MatMul(x, Transpose(W))`, or store W in FP16 behind a Cast; a weight has to be
-    a constant to be quantized per channel. Each such node is evaluated with the ONNX reference
-    implementation. Initializers that nobody reads any more are left out.
-    """
-    model = model.clone()
-    for node in list(model.graph):
-        constants = [v.const_value if v is not None else None for v in node.inputs]
-        if node.op_type in _FOLDED_OPS and constants and all(c is not None for c in constants):
-            if node.outputs[0].is_graph_output():
-                continue
-            arrays = [c.numpy() for c in constants if c is not None]
-            read = [value for value in node.inputs if value is not None]
-            _replace_by_initializer(model, node, _evaluate(model, node, arrays))
-            _drop_unread(model, read)
-    return model
-
-
-def _drop_unread(model: ir.Model, values: list[ir.Value]) -> None:
-    for value in values:
-        if not value.uses() and not value.is_graph_output():
-            model.graph.initializers.pop(str(value.name), None)
-
-
-def _evaluate(model: ir.Model, node: ir.Node, arrays: list[Array]) -> Array:
-    inputs = [
-        ir.val(f"x{i}", ir.DataType.from_numpy(a.dtype), a.shape) for i, a in enumerate(arrays)
-    ]
-    twin = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()))
-    twin.outputs[0].name = "y"
-    twin.outputs[0].dtype = ir.DataType.from_numpy(arrays[0].dtype)
-    graph = ir.Graph(
-        inputs, twin.outputs, nodes=[twin], opset_imports=dict(model.opset_imports), name="one"
-    )
-    proto = ir.to_proto(ir.Model(graph, ir_version=model.ir_version))
-    feeds = {f"x{i}": a for i, a in enumerate(arrays)}
-    (result,) = ReferenceEvaluator(proto).run(None, feeds)
-    return np.asarray(result)
-
-
-def _replace_by_initializer(model: ir.Model, node: ir.Node, array: Array) -> None:
-    old = node.outputs[0]
-    name = str(old.name)
-    fresh = _initializer(name, array)
-    old.replace_all_uses_with(fresh)
-    model.graph.remove(node, safe=True)
-    model.graph.register_initializer(fresh)
-
-
-def _initializer(name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
-    return ir.val(name, tensor.dtype, ir.Shape(array.shape), const_value=tensor)
+from calib.graph.edit import add_constant
 
 
 def fold_batchnorm(model: ir.Model) -> ir.Model:
@@ -112,10 +52,9 @@ def _fold(model: ir.Model, norm: ir.Node) -> None:
     bias = _float64(convolution.inputs[2]) if has_bias else np.zeros_like(mean)
 
     name = str(norm.outputs[0].name)
-    folded = _initializer(f"{name}_weight", (weight * gain.reshape(shape)).astype(np.float32))
-    shifted = _initializer(f"{name}_bias", ((bias - mean) * gain + beta).astype(np.float32))
-    for value in (folded, shifted):
-        model.graph.register_initializer(value)
+    kind = np.float64 if norm.outputs[0].dtype is ir.DataType.DOUBLE else np.float32
+    folded = add_constant(model, f"{name}_weight", (weight * gain.reshape(shape)).astype(kind))
+    shifted = add_constant(model, f"{name}_bias", ((bias - mean) * gain + beta).astype(kind))
     convolution.resize_inputs(3)
     convolution.replace_input_with(1, folded)
     convolution.replace_input_with(2, shifted)

@@ -17,19 +17,17 @@ from onnx_ir.passes import common
 
 from calib.errors import InputError, ModelError
 from calib.graph.broken import refuse_broken
-from calib.graph.fold import fold_weight_layouts
-from calib.graph.opset import raised_proto
-from calib.graph.read import read_graph
+from calib.graph.constants import fold_constants
+from calib.graph.existing import Existing
+from calib.graph.opset import modernised, opset_of, refuse_unknown_versions
+from calib.graph.read import infer_shapes, read_graph
 from calib.graph.refuse import refuse_uncalibratable, warnings_of
-from calib.results import ModelRecord, TensorSpec
-
-MIN_OPSET = 13
-"""Per-channel DequantizeLinear exists from here on."""
+from calib.graph.widen import model_precision, widened
+from calib.results import ModelPrecision, ModelRecord, TensorSpec
 
 Graph = ir.Model
 """A model in memory; other packages hand it on without looking inside."""
 
-_UPGRADED_OPSET = 17
 _IR_VERSION = 8
 """That of opset 17."""
 _CHUNK_BYTES = 1 << 24
@@ -37,43 +35,50 @@ _CHUNK_BYTES = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An FP32 model that can be calibrated.
+    """A model that can be calibrated.
 
     Attributes:
-        path: the file, as it was given; the FP32 reference engine runs this very file.
-        graph: the same model in memory, normalised: constants are initializers, every node has a
-            name, identities are gone, shapes are inferred. Tensor names are those of the file.
+        path: the file, as it was given; the reference engine runs this very file where it can.
+        graph: the same model in memory, in FP32 and normalised: constants are initializers, every
+            node has a name, identities are gone, shapes are inferred. Tensor names are those of
+            the file; inputs and outputs have its types.
         record: what a report says about it.
+        reference: what the reference engine runs where it is not this very file.
     """
 
     path: Path
     graph: ir.Model
     record: ModelRecord
+    reference: Path | None = None
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path, existing: Existing = "refuse", newest_opset: int | None = None) -> Model:
     """Read, check and normalise an ONNX file.
+
+    Args:
+        path: the file.
+        existing: what is done with Q/DQ pairs that it has already.
+        newest_opset: that the runtime takes; None if it is not asked for one.
 
     Raises:
         ModelError: if there is no such file, it is no ONNX file or truncated, its external data is
-            missing or short, or it cannot be calibrated (see `refuse_uncalibratable`).
+            missing or short, it is of an opset that cannot be used, or it cannot be calibrated
+            (see `refuse_uncalibratable`).
     """
     proto = _read_proto(path)
+    refuse_unknown_versions(proto, str(path))
     _check(path)
-    upgraded = _opset(proto) < MIN_OPSET
     with _understood(path):
-        if upgraded:
-            model = ir.from_proto(raised_proto(onnx.load(path), _UPGRADED_OPSET, str(path)))
-        else:
-            model = ir.load(path)
+        model, changed = modernised(path, proto, newest_opset)
         graph = _normalised(model)
-        refuse_uncalibratable(graph, path)
-        warnings = warnings_of(graph)
-    if upgraded:
-        warnings += (
-            f"opset {_opset(proto)} was raised to {_UPGRADED_OPSET}: per-channel scales need 13",
-        )
-    return Model(path, graph, _record(path, proto, graph, warnings))
+        precision = model_precision(graph)
+        if precision is not ModelPrecision.FP32:
+            graph = fold_constants(widened(graph))
+            infer_shapes(graph)
+        refuse_uncalibratable(graph, path, existing)
+        warnings = (*warnings_of(graph), *((changed,) if changed else ()))
+        record = _record(path, proto, graph, warnings)
+        return Model(path, graph, record.model_copy(update={"precision": precision}))
 
 
 def read_model(path: Path) -> ir.Model:
@@ -165,15 +170,12 @@ def _external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
     return [path.parent / name for name in sorted(names)]
 
 
-def _opset(proto: onnx.ModelProto) -> int:
-    return next((i.version for i in proto.opset_import if i.domain in ("", "ai.onnx")), 0)
-
-
 def _normalised(model: ir.Model) -> ir.Model:
     # Before IR 4 every initializer had to be an input, which it is no more.
     model.ir_version = max(model.ir_version, _IR_VERSION)
     # Shapes are inferred anew: an exporter's own can be wrong, and ours decide what is refused.
     for rewrite in (
+        common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.LiftSubgraphInitializersToMainGraphPass(),
         common.RemoveInitializersFromInputsPass(),
@@ -184,8 +186,9 @@ def _normalised(model: ir.Model) -> ir.Model:
         rewrite(model)
     _name_nodes(model)
     _forget_shared_placeholders(model)
-    model = fold_weight_layouts(model)
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    infer_shapes(model)
+    model = fold_constants(model)
+    infer_shapes(model)
     return model
 
 
@@ -238,7 +241,7 @@ def _record(
         path=str(path),
         sha256=model_sha256(path),
         size_bytes=sum(part.stat().st_size for part in files),
-        opset=_opset(proto),
+        opset=opset_of(proto),
         ir_version=proto.ir_version,
         producer=f"{proto.producer_name} {proto.producer_version}".strip() or "unknown",
         parameters=_parameters(model),

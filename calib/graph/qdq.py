@@ -14,6 +14,7 @@ from onnx_ir.passes import common
 
 from calib.graph.bias import add_to_bias
 from calib.graph.edit import add_constant, free_name
+from calib.graph.existing import existing_pair
 from calib.graph.select import Selection, Site
 from calib.remedies.rounding import INT8_MAX, SMALLEST_SCALE, clipped_codes, scales_from_amax
 from calib.results import WeightRecord
@@ -115,7 +116,7 @@ def insert_qdq(
             if value is None:
                 raise AssertionError("a selected input exists")
             pairs[key] = (
-                fake_quantized(model, value, amax[site.tensor])
+                existing_pair(value) or fake_quantized(model, value, amax[site.tensor])
                 if site.axis is None
                 else _weight_dequantized(model, value, site, own)
             )

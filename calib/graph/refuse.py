@@ -7,48 +7,24 @@ import numpy as np
 import onnx_ir as ir
 
 from calib.errors import ModelError
+from calib.graph.existing import Existing, dequantized, kept_nodes, refuse_quantized
+from calib.graph.left_alone import STANDARD_DOMAINS
 
-_QUANTIZED = frozenset(
-    [
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-        "MatMulInteger",
-    ]
-)
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
-_LOW_PRECISION = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-_STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
-def refuse_uncalibratable(model: ir.Model, path: Path) -> None:
+def refuse_uncalibratable(model: ir.Model, path: Path, existing: Existing) -> None:
     """Raise for a model that INT8 calibration cannot be done on.
 
     Raises:
-        ModelError: already quantized; training-mode Dropout or BatchNormalization; FP16 or BF16
-            weights; weights that are not finite; no float weights.
+        ModelError: quantized in a way that is not kept; training-mode Dropout or
+            BatchNormalization; weights that are not finite; no float weights.
     """
     where = str(path)
     nodes = list(model.graph.all_nodes())
-    _refuse_quantized(nodes, where)
+    refuse_quantized(model, existing, where)
     _refuse_training_mode(nodes, where)
-    _refuse_weights(model, nodes, where)
-
-
-def _refuse_quantized(nodes: list[ir.Node], where: str) -> None:
-    quantized = [node for node in nodes if node.op_type in _QUANTIZED]
-    if quantized:
-        first = quantized[0]
-        raise ModelError(
-            where,
-            "is already quantized",
-            got=f"{len(quantized)} quantization nodes, the first {first.op_type} {first.name}",
-            expected="an FP32 model",
-            fix="Give the model as it was before quantization.",
-        )
+    _refuse_weights(model, where)
 
 
 def _refuse_training_mode(nodes: list[ir.Node], where: str) -> None:
@@ -71,19 +47,11 @@ def _is_true(node: ir.Node, index: int) -> bool:
     return constant is not None and bool(constant.numpy())
 
 
-def _refuse_weights(model: ir.Model, nodes: list[ir.Node], where: str) -> None:
-    low = [v for v in model.graph.initializers.values() if v.dtype in _LOW_PRECISION]
-    if low:
-        raise ModelError(
-            where,
-            "holds low-precision weights",
-            got=f"{low[0].dtype} in {low[0].name}",
-            expected="FP32",
-            fix="Export the FP32 model; calib makes the FP16 one itself.",
-        )
-    weights = list(_weights(model.graph))
-    if not weights:
-        inner = [node for node in nodes if node.graph is not model.graph and list(_weights([node]))]
+def _refuse_weights(model: ir.Model, where: str) -> None:
+    weights = _weights(model.graph)
+    operands = _operands(model.graph)
+    if not weights and not any(dequantized(value) is not None for value in operands):
+        inner = [n for n in model.graph.all_nodes() if n.graph is not model.graph and _weights([n])]
         raise ModelError(
             where,
             "has no float weights to quantize",
@@ -91,15 +59,30 @@ def _refuse_weights(model: ir.Model, nodes: list[ir.Node], where: str) -> None:
             expected="a Conv, ConvTranspose, MatMul or Gemm with constant weights",
             fix="Export the branch that is used as a model of its own." if inner else None,
         )
+    if not any(value.dtype is ir.DataType.FLOAT for value in (weights or operands)):
+        raise ModelError(
+            where,
+            "has no float32 weights to quantize",
+            got=f"{str(weights[0].dtype).lower()} in {weights[0].name}",
+            fix="Export the model in float32.",
+        )
     for value in weights:
         if value.const_value is not None and not np.isfinite(value.const_value.numpy()).all():
             raise ModelError(where, f"weight {value.name} holds NaN or infinity")
 
 
-def _weights(nodes: Iterable[ir.Node]) -> Iterator[ir.Value]:
-    for node in nodes:
-        if node.op_type in _WEIGHTED:
-            yield from (v for v in node.inputs[:2] if v is not None and v.const_value is not None)
+def _weights(nodes: Iterable[ir.Node]) -> list[ir.Value]:
+    return [value for value in _operands(nodes) if value.const_value is not None]
+
+
+def _operands(nodes: Iterable[ir.Node]) -> list[ir.Value]:
+    return [
+        value
+        for node in nodes
+        if node.op_type in _WEIGHTED and node.domain in STANDARD_DOMAINS
+        for value in node.inputs[:2]
+        if value is not None
+    ]
 
 
 def warnings_of(model: ir.Model) -> tuple[str, ...]:
@@ -111,12 +94,16 @@ def _graph_warnings(model: ir.Model) -> Iterator[str]:
     for value in model.graph.inputs:
         if not value.uses():
             yield f"input {value.name} is not used"
-    custom = sorted({n.domain for n in model.graph.all_nodes()} - _STANDARD_DOMAINS)
+    kept = kept_nodes(model)
+    if kept:
+        yield f"{len(kept)} nodes, the first {kept[0]}, keep the quantization that the model has"
+    custom = sorted({n.domain for n in model.graph.all_nodes()} - STANDARD_DOMAINS)
     if custom:
         yield f"operators of {', '.join(custom)}: TensorRT refuses them without a plugin"
     doubles = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.DOUBLE]
     if doubles:
-        yield f"{len(doubles)} float64 tensors, the first {doubles[0].name}: TensorRT narrows them"
+        first = doubles[0].name
+        yield f"{len(doubles)} float64 tensors, the first {first}, stay so: TensorRT narrows them"
 
 
 def _weight_warnings(model: ir.Model) -> Iterator[str]:

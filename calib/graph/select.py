@@ -7,11 +7,10 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from calib.errors import ModelError
+from calib.graph.existing import dequantized, kept_nodes
+from calib.graph.left_alone import left_alone, why_never
 from calib.graph.selection_spec import WEIGHTED_OPS, SelectionSpec
-from calib.graph.subgraphs import inner_nodes
 from calib.results import LeftAloneRecord
-
-_FLOAT_OPS = ["Conv", "ConvTranspose", "MatMul", "Gemm", "Add"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,8 @@ class Selection:
     activations: tuple[Site, ...]
     weights: tuple[Site, ...]
     left_alone: tuple[LeftAloneRecord, ...]
+    given: frozenset[str] = frozenset()
+    """Nodes that read INT8 in the model as it was given."""
 
     @property
     def activation_tensors(self) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ class Selection:
     @property
     def quantized_nodes(self) -> frozenset[str]:
         """Names of the nodes that read INT8."""
-        return frozenset(site.node for site in (*self.activations, *self.weights))
+        return self.given.union(site.node for site in (*self.activations, *self.weights))
 
 
 def select(
@@ -58,6 +59,8 @@ def select(
     Both inputs of Conv, ConvTranspose, MatMul and Gemm, and the skip input of a residual Add as the
     spec says. Never a bias, and never an output. A node is quantized whole or not at all.
 
+    What the model quantizes itself is left as it is: nothing is quantized twice.
+
     Raises:
         ModelError: if an exclude pattern matches no node, or nothing is left to quantize.
     """
@@ -72,8 +75,8 @@ def select(
             "quantization", "leaves no tensor to quantize", fix="Relax ops, min_channels, exclude."
         )
     chosen = {site.tensor for site in sites}
-    left = tuple(_left_alone(model, chosen, kept))
-    return Selection(activations, weights, left)
+    left = left_alone(model, chosen, {str(name): why for name, why in kept.items()})
+    return Selection(activations, weights, left, frozenset(kept_nodes(model)))
 
 
 def _refuse_useless_patterns(model: ir.Model, spec: SelectionSpec) -> None:
@@ -92,12 +95,13 @@ def _why_float(node: ir.Node, spec: SelectionSpec) -> str | None:
     """The reason to keep a node in float; None to quantize it."""
     if any(fnmatchcase(str(node.name), pattern) for pattern in spec.exclude):
         return "excluded by the config"
-    if node.op_type == "Add" and node.domain in ("", "ai.onnx"):
+    never = why_never(node)
+    if never is not None:
+        return never
+    if node.op_type == "Add":
         return _why_float_add(node, spec)
-    if node.op_type not in spec.ops or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in spec.ops:
         return f"{node.op_type} stays in high precision"
-    if any(v is None or v.dtype not in (None, ir.DataType.FLOAT) for v in node.inputs[:2]):
-        return f"{node.op_type} on a type other than float32"
     if node.op_type in ("MatMul", "Gemm"):
         small = [
             size for size in _contraction(node) if size is not None and size < spec.min_channels
@@ -140,6 +144,8 @@ def _skip_index(node: ir.Node) -> int | None:
         return None
     if first.const_value is not None or second.const_value is not None:
         return None
+    if dequantized(first) is not None or dequantized(second) is not None:
+        return None
     if not _same_rank(first, second):
         return None
     branch = [_from_weighted(first), _from_weighted(second)]
@@ -179,7 +185,7 @@ def _sites(node: ir.Node) -> Iterator[Site]:
             yield Site(name, "Add", index, str(node.inputs[index].name), None)  # type: ignore[union-attr]
         return
     for index, value in enumerate(node.inputs[:2]):
-        if value is not None:
+        if value is not None and dequantized(value) is None:
             axis = _channel_axis(node, index) if value.const_value is not None else None
             yield Site(name, node.op_type, index, str(value.name), axis)
 
@@ -197,67 +203,3 @@ def _channel_axis(node: ir.Node, index: int) -> int:
         return (0 if transposed else 1) if index else (1 if transposed else 0)
     # MatMul contracts the last axis of its left operand and the one before last of its right one.
     return max(rank - 1 if index else rank - 2, 0)
-
-
-def _left_alone(
-    model: ir.Model, chosen: set[str], kept: dict[str | None, str | None]
-) -> Iterator[LeftAloneRecord]:
-    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
-        yield from _record(value, chosen, kept)
-    for node in model.graph:
-        for value in node.outputs:
-            yield from _record(value, chosen, kept)
-        for inner in inner_nodes(node):
-            reason = f"inside {node.op_type} {node.name}, whose graphs stay in high precision"
-            for value in inner.outputs:
-                if _is_float(value) and value.name:
-                    yield LeftAloneRecord(
-                        tensor=value.name,
-                        node=str(inner.name),
-                        op_type=inner.op_type,
-                        reason=reason,
-                    )
-
-
-def _is_float(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.is_floating_point()
-
-
-def _record(
-    value: ir.Value, chosen: set[str], kept: dict[str | None, str | None]
-) -> Iterator[LeftAloneRecord]:
-    if not _is_float(value) or not value.name or value.name in chosen:
-        return
-    producer = value.producer()
-    uses = list(value.uses())
-    node = producer or (uses[0].node if uses else None)
-    yield LeftAloneRecord(
-        tensor=value.name,
-        node=str(node.name) if node else "",
-        op_type=node.op_type if node else "",
-        reason=_reason(value, kept),
-    )
-
-
-def _reason(value: ir.Value, kept: dict[str | None, str | None]) -> str:
-    if value.is_graph_output():
-        return "output of the model: rounding it would change what is read"
-    uses = list(value.uses())
-    if not uses:
-        return "nothing reads it"
-    if any(use.node.name not in kept for use in uses):
-        return "read inside If, Loop or Scan, whose graphs stay in high precision"
-    if any(u.node.op_type in _FLOAT_OPS and u.idx == 2 for u in uses):
-        return "bias: added in high precision"
-    if value.const_value is not None and uses[0].node.op_type == "Add":
-        return "bias: added in high precision"
-    if value.const_value is not None:
-        return f"parameter of {uses[0].node.op_type}, which stays in high precision"
-    reasons = [kept.get(use.node.name) for use in uses]
-    readers = [use.node.op_type for use in uses if kept.get(use.node.name) is None]
-    if readers:
-        return f"{readers[0]} adds it to its INT8 skip input in high precision"
-    specific = [r for r in reasons if r and not r.endswith("stays in high precision")]
-    if specific:
-        return specific[0]
-    return f"read only by {', '.join(sorted({use.node.op_type for use in uses}))}"

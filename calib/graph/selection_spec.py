@@ -32,6 +32,12 @@ class SelectionSpec(BaseModel):
     exclude: tuple[str, ...] = Field(
         default=(), description="Node names to leave in float; * and ? match any text."
     )
+    existing: Literal["refuse", "keep"] = Field(
+        default="refuse",
+        description="A model that has QuantizeLinear/DequantizeLinear pairs already: refuse it, or "
+        "keep them (quantization-aware training, partly quantized) and add what is missing; no "
+        "tensor is quantized twice.",
+    )
     remedies: Literal["auto", "none"] | tuple[RemedyName, ...] = Field(
         default="none",
         description="`auto`: rewrite the FP32 model so that INT8 keeps its accuracy, and round its "

@@ -33,6 +33,7 @@ from calib.results.judgement import (
     RunVerdict,
 )
 from calib.results.kinds import (
+    ModelPrecision,
     TaskKind,
     Verdict,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "GroupSensitivity",
     "LatencyRecord",
     "LeftAloneRecord",
+    "ModelPrecision",
     "ModelRecord",
     "Precision",
     "Record",

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from calib.record import Record
+from calib.results.kinds import ModelPrecision
 
 
 class TensorSpec(Record):
@@ -14,7 +15,7 @@ class TensorSpec(Record):
 
 
 class ModelRecord(Record):
-    """The FP32 model under test."""
+    """The model under test."""
 
     path: str
     sha256: str
@@ -22,6 +23,9 @@ class ModelRecord(Record):
     opset: int
     ir_version: int
     producer: str
+    precision: ModelPrecision = Field(
+        default=ModelPrecision.FP32, description="What its weighted operators compute in."
+    )
     parameters: int = Field(description="Number of scalars in floating-point initializers.")
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -33,6 +37,9 @@ class DatasetRecord(Record):
 
     kind: str = Field(description="The loader's kind, e.g. text.")
     source: str = Field(description="Where the samples came from, for a person to read.")
+    casts: dict[str, str] = Field(
+        default_factory=dict, description="By input: what its arrays were cast to, and from what."
+    )
     samples: int
     labelled: int
     batches: int

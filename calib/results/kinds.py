@@ -17,3 +17,12 @@ class TaskKind(StrEnum):
     CLASSIFICATION = "classification"
     REGRESSION = "regression"
     EMBEDDING = "embedding"
+
+
+class ModelPrecision(StrEnum):
+    """What a model as it was given computes in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    MIXED = "mixed"

@@ -196,11 +196,11 @@ def _part_samples(seen: Observed, batch_size: int) -> tuple[int, ...]:
 def build_candidates(
     bench: Workbench, inputs: Inputs, calibration: Calibration
 ) -> tuple[Candidate, ...]:
-    """Write the ONNX file of every candidate; FP32 is the file as it was given."""
+    """Write the ONNX file of every candidate; the reference is the file as it was given."""
     model = inputs.model
-    reference = Candidate(
-        Precision.FP32.value, Precision.FP32, None, None, model.path, model.record.sha256
-    )
+    path = model.reference or model.path
+    digest = model.record.sha256 + ("" if model.reference is None else "-fp32")
+    reference = Candidate(Precision.FP32.value, Precision.FP32, None, None, path, digest)
     candidates = [reference]
     if bench.experiment.engines.fp16:
         candidates.append(_fp16(bench, calibration))

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from calib.config import Experiment, OnnxFileSpec
 from calib.errors import ConfigError, DataError, ModelError
 from calib.graph.embedding import embedding_rows
 from calib.graph.load import Model, load_model
+from calib.graph.opset import newest_opset
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
+from calib.stages.reference import with_reference, with_shapes
 from calib.stages.splits import Split, shared_shapes
+from calib.stages.typed import carried_dtype, typed
 from calib.stages.workbench import Workbench
 from data_loaders import Batch, Scan, data_set_from_spec, refuse_overlap, scan
 from data_loaders.base import resolve_entry
@@ -59,11 +60,13 @@ def read_inputs(bench: Workbench) -> Inputs:
     """
     experiment = bench.experiment
     with bench.timed("model"):
-        model = load_model(_model_path(experiment))
+        existing = experiment.quantization.existing
+        model = load_model(_model_path(experiment), existing, newest_opset(bench.backend.takes))
         output = _task_output(experiment, model)
+    model = with_reference(bench, model)
     with bench.timed("data"):
-        calibration = _split(experiment, "calibration")
-        validation = _split(experiment, "validation")
+        calibration = _split(experiment, "calibration", model)
+        validation = _split(experiment, "validation", model)
         refuse_overlap(calibration.scan, validation.scan)
         _refuse_small(calibration.scan, experiment)
         axes = input_axes(
@@ -75,6 +78,7 @@ def read_inputs(bench: Workbench) -> Inputs:
         calibration, validation = (
             _with_axes(split, axes, model, output) for split in (calibration, validation)
         )
+        model = with_shapes(bench, model, _two_batches(calibration))
     notes = tuple(_notes(bench, axes, validation))
     for note in notes:
         bench.progress.note(note)
@@ -107,7 +111,7 @@ def _with_outputs(bench: Workbench, model: Model, split: Split, axes: BatchAxes)
         return plain.stack([first] * count)
 
     def run(batch: Batch) -> Mapping[str, tuple[int, ...]]:
-        with bench.backend.engine(model.path) as engine:
+        with bench.backend.engine(model.reference or model.path) as engine:
             return {name: array.shape for name, array in engine.infer(batch.inputs).items()}
 
     return output_axes(model.record, axes, given, samples, run)
@@ -187,8 +191,15 @@ def _check_classes(output: TensorSpec, names: tuple[str, ...] | None, validation
         )
 
 
-def _split(experiment: Experiment, name: str) -> Split:
-    data: DataSet = data_set_from_spec(getattr(experiment.data, name))
+def _two_batches(split: Split) -> list[Batch]:
+    """The first batch, and its first sample alone: what differs between them is dynamic."""
+    first = next(split.batches())
+    return [first] if split.axes.size else [first, split.stack(first.samples[:1])]
+
+
+def _split(experiment: Experiment, name: str, model: Model) -> Split:
+    source: DataSet = data_set_from_spec(getattr(experiment.data, name))
+    data = typed(source, {spec.name: spec.dtype for spec in model.record.inputs})
     return Split(data, scan(data, f"data.{name}"), experiment.data.batch_size)
 
 
@@ -216,7 +227,7 @@ def _check_fit(model: Model, split: Split, axes: BatchAxes, where: str) -> None:
             fix="Name the arrays as the model's inputs; see the loader's `inputs`.",
         )
     for name, spec in wanted.items():
-        if np.dtype(got[name]) != np.dtype(spec.dtype):
+        if got[name] != carried_dtype(spec.dtype):
             raise DataError(
                 where, f"input {name} has the wrong dtype", got=got[name], expected=spec.dtype
             )
@@ -267,6 +278,7 @@ def _record(
     return DatasetRecord(
         kind=spec.kind,
         source=getattr(split.data, "source", spec.kind),
+        casts=dict(getattr(split.data, "casts", {})),
         samples=split.scan.samples,
         labelled=split.scan.labelled,
         batches=split.batch_count,
