@@ -123,7 +123,7 @@ class OnnxRuntime:
     def takes(model: bytes) -> bool:
         """Whether this build takes a model, given as the bytes of an ONNX file."""
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY + 1
+        options.log_severity_level = _ERRORS + 1
         try:
             ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception:  # onnxruntime raises classes it does not export

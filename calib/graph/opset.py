@@ -9,12 +9,15 @@ from onnx import version_converter
 from onnx_ir.passes import common
 
 from calib.errors import ModelError
+from calib.graph.old_forms import old_resizes, refuse_changed, with_old_coordinates
+from calib.graph.read import infer_shapes
 
 MIN_OPSET = 13
 """Per-channel DequantizeLinear exists from here on."""
 UPGRADED_OPSET = 17
 _OLDEST_OPSET = 7
 """ONNX's converter knows operators from here on well enough."""
+_SMALL_BYTES = 1024
 
 
 def newest_opset(takes: Callable[[bytes], bool]) -> int | None:
@@ -38,6 +41,11 @@ def _smallest_model(opset: int) -> bytes:
 def opset_of(proto: onnx.ModelProto) -> int:
     """The model's version of ONNX's own operators; 0 if it uses none."""
     return next((i.version for i in proto.opset_import if i.domain in ("", "ai.onnx")), 0)
+
+
+def opset_in(model: ir.Model) -> int:
+    """As `opset_of`, of a model in memory."""
+    return model.opset_imports.get("", 0)
 
 
 def refuse_unknown_versions(proto: onnx.ModelProto, where: str) -> None:
@@ -78,7 +86,12 @@ def modernised(path: Path, proto: onnx.ModelProto, newest: int | None) -> tuple[
     """
     opset = opset_of(proto)
     if 0 < opset < MIN_OPSET:
-        model = ir.from_proto(raised_proto(onnx.load(path), UPGRADED_OPSET, str(path)))
+        model = ir.load(path)
+        infer_shapes(model)
+        refuse_changed(model, opset, str(path))
+        resizes = old_resizes(model, opset, str(path))
+        model = raised(model, UPGRADED_OPSET, str(path))
+        with_old_coordinates(model, resizes)
         return model, f"opset {opset} was raised to {UPGRADED_OPSET}: per-channel scales need 13"
     model = ir.load(path)
     if newest is None or opset <= newest:
@@ -104,25 +117,47 @@ def _since(node: ir.Node, opset: int) -> int:
     return onnx.defs.get_schema(node.op_type, opset, "").since_version
 
 
-def raised_proto(proto: onnx.ModelProto, opset: int, where: str) -> onnx.ModelProto:
-    """The same model at a newer opset, by ONNX's own converter.
+def raised(model: ir.Model, opset: int, where: str = "the model") -> ir.Model:
+    """A copy at a newer opset, by ONNX's own converter; tensors keep their names.
 
     Raises:
         ModelError: if the converter has no way for one of its operators.
     """
+    model = model.clone()
+    held = _without_large(model)
     try:
-        return version_converter.convert_version(proto, opset)
+        proto = version_converter.convert_version(ir.to_proto(model), opset)
     except Exception as error:  # the converter raises plain RuntimeError and others
         raise ModelError(
             where,
-            f"its opset cannot be raised to {opset}: {error}",
+            f"its opset cannot be raised to {opset}: {str(error).rsplit(': ', 1)[-1]}",
             fix=f"Export the model again with opset {opset} or newer.",
         ) from error
-
-
-def raised(model: ir.Model, opset: int) -> ir.Model:
-    """As `raised_proto`, for a model in memory; names of nodes and tensors stay as they are."""
-    fresh = ir.from_proto(raised_proto(ir.to_proto(model), opset, "the model"))
+    fresh = ir.from_proto(proto)
+    for value in list(fresh.graph.inputs):
+        if value.name in held:
+            fresh.graph.inputs.remove(value)
+            value.const_value = held[value.name]
+            fresh.graph.register_initializer(value)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(fresh)
-    common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(fresh)
+    infer_shapes(fresh)
     return fresh
+
+
+def _without_large(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+    """Make inputs of large initializers in place: a message ends at 2 GB. What they held, by name.
+
+    Small ones stay: the converter reads some, such as the scales of an Upsample.
+    """
+    held: dict[str, ir.TensorProtocol] = {}
+    for name, value in list(model.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes <= _SMALL_BYTES or value.is_graph_output():
+            continue
+        held[name] = tensor
+        model.graph.initializers.pop(name)
+        value.const_value, value.dtype = None, tensor.dtype
+        value.shape = ir.Shape(tensor.shape.numpy())
+        if value not in model.graph.inputs:
+            model.graph.inputs.append(value)
+    return held

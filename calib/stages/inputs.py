@@ -13,7 +13,7 @@ from calib.graph.load import Model, load_model
 from calib.graph.opset import newest_opset
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
-from calib.stages.reference import with_reference, with_shapes
+from calib.stages.reference import refuse_unequal, with_reference, with_shapes
 from calib.stages.splits import Split, shared_shapes
 from calib.stages.typed import carried_dtype, typed
 from calib.stages.workbench import Workbench
@@ -78,7 +78,9 @@ def read_inputs(bench: Workbench) -> Inputs:
         calibration, validation = (
             _with_axes(split, axes, model, output) for split in (calibration, validation)
         )
-        model = with_shapes(bench, model, _two_batches(calibration))
+        few = _two_batches(calibration)
+        model = with_shapes(bench, model, few)
+        refuse_unequal(bench, model, few[0])
     notes = tuple(_notes(bench, axes, validation))
     for note in notes:
         bench.progress.note(note)
