@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
+from calib.graph.left_alone import STANDARD_DOMAINS
 from calib.graph.subgraphs import holds_graphs
 
 _FLOAT16 = "tensor(float16)"
@@ -77,7 +78,7 @@ def _accumulates(node: ir.Node) -> bool:
 
 
 def _schema(node: ir.Node, opsets: Mapping[str, int]) -> onnx.defs.OpSchema | None:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in STANDARD_DOMAINS:
         return None
     try:
         return onnx.defs.get_schema(node.op_type, opsets.get(node.domain, 1), node.domain)
