@@ -42,6 +42,11 @@ def groups_from_selection(
         if len(tensors[site.node]) == 1:
             alone = site.node if site.op_type == "Add" else ""
             members.setdefault((tensors[site.node][0], alone), []).append(site.node)
+    for site in selection.weights:
+        if site.node not in tensors:
+            # The model quantizes what it reads; only its weight becomes INT8 here.
+            tensors[site.node] = []
+            members["", site.node] = [site.node]
     return tuple(
         Group(
             nodes[0],

@@ -150,7 +150,7 @@ def saturation(
     bench: Workbench, inputs: Inputs, calibration: Calibration, ids: frozenset[str]
 ) -> dict[str, dict[str, float]]:
     """Share of each sample's quantized activations that is clipped, in %: by calibrator, by id."""
-    if not ids:
+    if not ids or not calibration.selection.activations:
         return {name: {} for name in calibration.amax}
     key = {
         "calibration": calibration.digest,

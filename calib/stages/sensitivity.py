@@ -46,6 +46,10 @@ class _Tensor:
     width_ratio: float
 
 
+_UNTOUCHED = _Tensor(None, 0.0, (), 1.0)
+"""Of a group whose activations the model quantizes itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Error:
     """One choice of what is rounded: at the scores, and over how many samples."""
@@ -132,7 +136,7 @@ class _Measured:
         total: int,
     ) -> GroupSensitivity:
         group, own, before = groups[number], [number], list(range(number + 1))
-        tensor = tensors[group.tensors[0]]
+        tensor = tensors[group.tensors[0]] if group.tensors else _UNTOUCHED
         upto = measure(f"{number} upto", before, before)
         found = GroupSensitivity(
             name=group.name,
@@ -173,7 +177,7 @@ class _Measured:
             linear.tensor: linear.channel_axis
             for linear in linears(graph, self.ready.selection).values()
         }
-        names = list(dict.fromkeys(group.tensors[0] for group in groups))
+        names = list(dict.fromkeys(group.tensors[0] for group in groups if group.tensors))
         found = {}
         for start in range(0, len(names), _TAPS_AT_ONCE):
             some = names[start : start + _TAPS_AT_ONCE]
