@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from calib.graph.edit import free_name
 from calib.graph.selection_spec import WEIGHTED_OPS
 from calib.graph.taps import LAYOUT_OPS
 from data_loaders.types import Array
@@ -87,7 +88,7 @@ def _is_foldable(node: ir.Node) -> bool:
         and node.op_type not in _LEFT_OPS
         and not holds_graph
         and any(value is not None for value in node.inputs)
-        and not any(output.is_graph_output() for output in node.outputs)
+        and any(output.uses() for output in node.outputs)
     )
 
 
@@ -117,10 +118,16 @@ def _fold(model: ir.Model, node: ir.Node) -> None:
         return
     read = [value for value in node.inputs if value is not None]
     for old, array in zip(node.outputs, results, strict=True):
-        if old.name:
-            fresh = initializer(str(old.name), array)
-            old.replace_all_uses_with(fresh)
-            model.graph.register_initializer(fresh)
+        if not old.name or not old.uses():
+            continue
+        shown = old.is_graph_output()
+        name = free_name(model, f"{old.name}_value") if shown else str(old.name)
+        fresh = initializer(name, array)
+        for use in list(old.uses()):
+            use.node.replace_input_with(use.idx, fresh)
+        model.graph.register_initializer(fresh)
+    if any(output.is_graph_output() for output in node.outputs):
+        return
     model.graph.remove(node, safe=True)
     for value in read:
         if not value.uses() and not value.is_graph_output():
