@@ -61,6 +61,11 @@ class ExperimentDataSpec(Spec):
     calibration_samples_min: int = Field(
         default=32, ge=1, description="Fewer calibration samples than this are refused."
     )
+    non_finite: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="A sample with NaN or infinity in an input: refuse the data, naming it, or "
+        "leave it out of its split and count it in the report.",
+    )
 
 
 class CalibrationSpec(Spec):

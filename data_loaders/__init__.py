@@ -4,7 +4,7 @@ from data_loaders.base import resolve_entry
 from data_loaders.batching import batches, stack
 from data_loaders.errors import DataError, InputError
 from data_loaders.load import DataSpec, data_set_from_spec
-from data_loaders.split import Scan, refuse_overlap, scan
+from data_loaders.split import FiniteSamples, Scan, refuse_not_finite, refuse_overlap, scan
 from data_loaders.types import Batch, DataSet, Preview, Sample
 
 __all__ = [
@@ -12,12 +12,14 @@ __all__ = [
     "DataError",
     "DataSet",
     "DataSpec",
+    "FiniteSamples",
     "InputError",
     "Preview",
     "Sample",
     "Scan",
     "batches",
     "data_set_from_spec",
+    "refuse_not_finite",
     "refuse_overlap",
     "resolve_entry",
     "scan",

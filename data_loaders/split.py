@@ -2,13 +2,16 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from data_loaders.errors import DataError
 from data_loaders.types import DataSet, Sample
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Scan:
         dtypes: dtype name by input.
         shapes: by input, for each axis of a sample: (minimum, median, maximum).
         label_counts: number of samples by integer label.
+        dropped: ids of samples that were left out, since an input holds NaN or infinity.
     """
 
     samples: int
@@ -32,10 +36,17 @@ class Scan:
     dtypes: Mapping[str, str]
     shapes: Mapping[str, tuple[tuple[int, int, int], ...]]
     label_counts: Mapping[int, int]
+    dropped: tuple[str, ...] = ()
 
 
-def scan(data_set: DataSet, where: str) -> Scan:
+def scan(data_set: DataSet, where: str, *, drop_not_finite: bool = False) -> Scan:
     """Read a split once.
+
+    Args:
+        data_set: the split.
+        where: its name in messages.
+        drop_not_finite: leave out samples with NaN or infinity in an input, as `FiniteSamples`
+            does.
 
     Raises:
         DataError: if it is empty, an input holds NaN or infinity, or samples differ in their
@@ -47,8 +58,16 @@ def scan(data_set: DataSet, where: str) -> Scan:
     labelled = 0
     sizes: dict[str, list[tuple[int, ...]]] = {}
     dtypes: dict[str, str] = {}
+    broken: dict[str, list[str]] = {}
+    dropped: list[str] = []
     for sample in data_set:
         _check(sample, dtypes, where)
+        names = not_finite_inputs(sample)
+        for name in names:
+            broken.setdefault(name, []).append(sample.id)
+        if names:
+            dropped.append(sample.id)
+            continue
         digest = sample.digest()
         ids.setdefault(digest, sample.id)
         lines.append(sample.id.encode() + b"\0" + digest)
@@ -57,6 +76,11 @@ def scan(data_set: DataSet, where: str) -> Scan:
             labels[sample.label] += 1
         for name, array in sample.inputs.items():
             sizes.setdefault(name, []).append(array.shape)
+    if broken and not drop_not_finite:
+        name, found = next(iter(broken.items()))
+        raise _not_finite(where, name, found)
+    if not lines and dropped:
+        raise DataError(where, "holds no sample whose inputs are all finite", got=_some(dropped))
     if not lines:
         raise DataError(where, "holds no samples", expected="at least one")
     return Scan(
@@ -67,6 +91,7 @@ def scan(data_set: DataSet, where: str) -> Scan:
         dtypes=dtypes,
         shapes={name: _axis_ranges(shapes) for name, shapes in sizes.items()},
         label_counts=dict(sorted(labels.items())),
+        dropped=tuple(dropped),
     )
 
 
@@ -81,9 +106,58 @@ def _check(sample: Sample, dtypes: dict[str, str], where: str) -> None:
             got=str(found),
             expected=str(dtypes),
         )
-    for name, array in sample.inputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"{where}, sample {sample.id}", f"input {name} holds NaN or infinity")
+
+
+def not_finite_inputs(sample: Sample) -> list[str]:
+    """The names of its floating-point inputs that hold NaN or infinity."""
+    return [
+        name
+        for name, array in sample.inputs.items()
+        if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+
+
+class FiniteSamples:
+    """A data set without the samples that have NaN or infinity in an input.
+
+    Whatever else the data set has, such as class names, it has too.
+    """
+
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for sample in self._data_set if not not_finite_inputs(sample))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data_set, name)
+
+
+def refuse_not_finite(samples: Iterable[Sample], where: str) -> Iterator[Sample]:
+    """Pass samples on as long as their inputs are finite.
+
+    Raises:
+        DataError: naming the sample and the input.
+    """
+    for sample in samples:
+        names = not_finite_inputs(sample)
+        if names:
+            raise _not_finite(where, names[0], [sample.id])
+        yield sample
+
+
+def _not_finite(where: str, name: str, ids: list[str]) -> DataError:
+    return DataError(
+        f"{where}, sample {ids[0]}",
+        f"input {name} holds NaN or infinity",
+        got=f"the same in {_some(ids[1:])}" if len(ids) > 1 else None,
+        fix="Repair the data, or leave such samples out with data.non_finite: drop.",
+    )
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return f"{', '.join(ids[:_SHOWN])}{more}"
 
 
 def _axis_ranges(shapes: list[tuple[int, ...]]) -> tuple[tuple[int, int, int], ...]:

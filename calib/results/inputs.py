@@ -43,6 +43,8 @@ class DatasetRecord(Record):
     samples: int
     labelled: int
     batches: int
+    dropped: int = Field(default=0, description="Samples left out: an input holds NaN or infinity.")
+    dropped_ids: tuple[str, ...] = Field(default=(), description="The first of them.")
     sha256: str = Field(description="Over the sorted sample ids and content digests.")
     shapes: dict[str, tuple[tuple[int, int, int], ...]] = Field(
         description="Per input and axis after the batch axis: (minimum, median, maximum) size."

@@ -17,9 +17,18 @@ from calib.stages.reference import refuse_unequal, with_reference, with_shapes
 from calib.stages.splits import Split, shared_shapes
 from calib.stages.typed import carried_dtype, typed
 from calib.stages.workbench import Workbench
-from data_loaders import Batch, Scan, data_set_from_spec, refuse_overlap, scan
+from data_loaders import (
+    Batch,
+    FiniteSamples,
+    Scan,
+    data_set_from_spec,
+    refuse_overlap,
+    scan,
+)
 from data_loaders.base import resolve_entry
 from data_loaders.types import DataSet
+
+_IDS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +211,9 @@ def _two_batches(split: Split) -> list[Batch]:
 def _split(experiment: Experiment, name: str, model: Model) -> Split:
     source: DataSet = data_set_from_spec(getattr(experiment.data, name))
     data = typed(source, {spec.name: spec.dtype for spec in model.record.inputs})
-    return Split(data, scan(data, f"data.{name}"), experiment.data.batch_size)
+    drop = experiment.data.non_finite == "drop"
+    found = scan(data, f"data.{name}", drop_not_finite=drop)
+    return Split(FiniteSamples(data) if drop else data, found, experiment.data.batch_size)
 
 
 def _refuse_small(calibration: Scan, experiment: Experiment) -> None:
@@ -211,10 +222,15 @@ def _refuse_small(calibration: Scan, experiment: Experiment) -> None:
         raise DataError(
             "data.calibration",
             "holds too few samples for ranges that can be trusted",
-            got=str(calibration.samples),
+            got=f"{calibration.samples}{left_out(len(calibration.dropped))}",
             expected=f"at least {least}",
             fix="Give more samples, or lower data.calibration_samples_min if you must.",
         )
+
+
+def left_out(dropped: int) -> str:
+    """What `data.non_finite: drop` did, to go behind a number of samples."""
+    return f", {dropped} left out for NaN or infinity in an input" if dropped else ""
 
 
 def _check_fit(model: Model, split: Split, axes: BatchAxes, where: str) -> None:
@@ -286,6 +302,8 @@ def _record(
         batches=split.batch_count,
         sha256=split.scan.sha256,
         shapes=dict(split.scan.shapes),
+        dropped=len(split.scan.dropped),
+        dropped_ids=split.scan.dropped[:_IDS_SHOWN],
         label_counts={
             names[i] if names and 0 <= i < len(names) else str(i): n for i, n in labels.items()
         },

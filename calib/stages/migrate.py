@@ -25,7 +25,7 @@ from calib.leftovers import hidden_folder, sweep
 from calib.results import TensorError, TensorSpec
 from calib.stages.batch_axes import input_axes
 from calib.stages.splits import Split, shared_shapes
-from data_loaders import data_set_from_spec, scan
+from data_loaders import FiniteSamples, data_set_from_spec, scan
 from data_loaders.types import Array
 
 _SCRATCH = "calib-migration"
@@ -76,6 +76,7 @@ def migrate(
 
     Raises:
         ModelError: if the model cannot be used, or the cache has no scale for any of its tensors.
+        DataError: if a sample cannot be used.
         ConfigError: if a shape is given for something that is no input, or does not fit it.
     """
     model = load_model(model_path)
@@ -94,12 +95,17 @@ def migrate(
     quantized = insert_qdq(graph, coverage.selection, amax)
     if experiment:
         data = data_set_from_spec(experiment.data.validation)
-        found = scan(data, "data.validation")
+        drop = experiment.data.non_finite == "drop"
+        found = scan(data, "data.validation", drop_not_finite=drop)
         axes = input_axes(model.record.inputs, (found,), experiment.model.batch_axes)
         split = Split(
-            data, found, experiment.data.batch_size, axes, shared_shapes(model.record, axes)
+            FiniteSamples(data) if drop else data,
+            found,
+            experiment.data.batch_size,
+            axes,
+            shared_shapes(model.record, axes),
         )
-        few = split.batches(islice(data, samples))
+        few = split.batches(islice(split.data, samples))
         feeds: Iterator[Mapping[str, Array]] = (batch.inputs for batch in few)
         source = getattr(data, "source", "validation samples")
     else:
@@ -147,6 +153,7 @@ def random_feeds(
     """Batches of normal floats, token ids the model knows, and ones for what looks like a mask.
 
     Raises:
+        DataError: if a sample cannot be used.
         ConfigError: if a shape is given for something that is no input, or does not fit it.
     """
     specs = {spec.name: spec for spec in model.record.inputs}

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_loaders import DataError, Sample, batches, refuse_overlap, scan, stack
+from data_loaders import (
+    DataError,
+    FiniteSamples,
+    Sample,
+    batches,
+    refuse_not_finite,
+    refuse_overlap,
+    scan,
+    stack,
+)
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=40)
 
@@ -72,3 +81,37 @@ def test_an_empty_split_nan_and_shared_content_are_refused():
     one, other = samples_of([3, 4]), samples_of([3, 5])
     with pytest.raises(DataError, match="s0 = s0"):
         refuse_overlap(scan(one, "a"), scan(other, "b"))
+
+
+def some_broken():
+    values = [np.ones(3, np.float32) for _ in range(6)]
+    values[1][2], values[4][0] = np.nan, -np.inf
+    return [Sample(f"s{k}", {"x": v, "n": np.array([k])}) for k, v in enumerate(values)]
+
+
+def test_samples_that_are_not_finite_are_all_named_or_all_left_out():
+    with pytest.raises(DataError, match=r"data.validation, sample s1: input x .*the same in s4\)"):
+        scan(some_broken(), "data.validation")
+    found = scan(some_broken(), "data", drop_not_finite=True)
+    assert (found.samples, found.dropped) == (4, ("s1", "s4"))
+    kept = [sample for sample in some_broken() if sample.id not in found.dropped]
+    assert found.sha256 == scan(kept, "data").sha256
+    assert [sample.id for sample in FiniteSamples(some_broken())] == [s.id for s in kept]
+    broken = [sample for sample in some_broken() if sample.id in found.dropped]
+    with pytest.raises(DataError, match=r"no sample whose inputs are all finite \(got s1, s4\)"):
+        scan(broken, "data", drop_not_finite=True)
+    with pytest.raises(DataError, match="data, sample s1: input x"):
+        list(refuse_not_finite(some_broken(), "data"))
+
+
+def test_a_data_set_without_broken_samples_has_what_it_had():
+    class Texts:
+        pad_values = {"x": 1}  # noqa: RUF012
+
+        def __iter__(self):
+            return iter(some_broken())
+
+    data = FiniteSamples(Texts())
+    assert data.pad_values == {"x": 1}
+    assert getattr(data, "class_names", None) is None
+    assert len(list(data)) == len(list(data)) == 4
