@@ -23,6 +23,7 @@ from polygraphy.exception import PolygraphyException
 from polygraphy.json import save_json
 from polygraphy.logger import G_LOGGER
 
+from calib.analysis.finite import refuse_not_finite
 from calib.analysis.layers import TensorErrorAccumulator
 from calib.errors import BackendError
 from calib.results import TensorError
@@ -70,6 +71,16 @@ def read_outputs(folder: Path) -> Iterator[dict[str, Array]]:
         for results in RunResults.load_streaming(str(folder / "outputs")):
             ((_, iterations),) = results.items()
             yield _arrays(iterations[0])
+
+
+def refuse_broken_reference(reference: Path, scored: str, batches: Iterable[Batch]) -> None:
+    """Refuse outputs of FP32 that are no numbers; see `refuse_not_finite`.
+
+    Raises:
+        DataError: naming the output and the samples.
+    """
+    for batch, outputs in zip(batches, read_outputs(reference), strict=True):
+        refuse_not_finite(outputs, scored, batch)
 
 
 def compare_outputs(reference: Path, candidate: Path, accuracy_file: Path) -> None:

@@ -95,6 +95,13 @@ class CalibrationSpec(Spec):
         description="A threshold has seen enough samples when its standard error, and what the "
         "later half of them changed, are within this, in %.",
     )
+    clip_warn_pct: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Warn of a calibrator that clips more than this share of a tensor's values by "
+        "more than a quantization step, in %. Of a model's input it warns wherever clipping costs.",
+    )
     memory_mb: float | None = Field(
         default=None,
         gt=0,

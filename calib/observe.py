@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from calib.analysis.finite import refuse_not_finite
 from calib.backends.base import Engine
 from calib.backends.onnxruntime import OnnxRuntime
 from calib.calibrators.parts import PARTS_MAX, PartedAccumulator, TensorParts, part_size
-from calib.errors import DataError
 from calib.graph.blocked import has_convolution, leave_in_blocks
 from calib.graph.load import Graph
 from calib.graph.save import save_model
@@ -33,7 +34,7 @@ class Observation:
     """What one pass found.
 
     Attributes:
-        parts: by the tensor that was read; without optional ones that were not always finite.
+        parts: by the tensor that was read.
         samples: samples seen.
         batches: batches seen.
         seconds: wall time of the pass.
@@ -93,11 +94,12 @@ def observe(
     *,
     on_batch: Callable[[int], None],
     length_axes: LengthAxes | None = None,
-    optional: Collection[str] = (),
+    outputs: Collection[str] = (),
+    scored: str = "",
     threads: int = 1,
     stop: Stop | None = None,
 ) -> Observation:
-    """Count the tapped activations of every batch.
+    """Count the tapped activations of every batch; those that are not finite apart.
 
     Args:
         engine: runs the FP32 model with the taps among its outputs.
@@ -107,14 +109,14 @@ def observe(
         on_batch: called after each batch with its number of samples.
         length_axes: by tapped tensor, its axes that run along the padded length (see
             `length_axes`): padded positions are left out. None counts them.
-        optional: tapped tensors that may hold NaN or infinity; such a one is given up.
+        outputs: the model's own outputs, which must be numbers wherever a sample has data.
+        scored: that of them which must be finite.
         threads: how many tensors are counted at once.
         stop: asked each time that the parts of the data are full, which is after 8, 16, 32, …
             batches: True ends the pass.
 
     Raises:
-        DataError: if an activation is NaN or infinite and not optional, naming the tensor and the
-            samples.
+        DataError: if an output of the model is no number, naming it and the samples.
         BackendError: if the runtime refuses an input.
     """
     counters = {tap.source: PartedAccumulator(tap.source) for tap in taps}
@@ -124,17 +126,17 @@ def observe(
     with ThreadPoolExecutor(threads) as pool:
         for number, batch in batches:
             start = time.perf_counter()
-            outputs = engine.infer(batch.inputs)
+            found = engine.infer(batch.inputs)
             inside += time.perf_counter() - start
-            count = partial(_count, counters, number, batch, outputs, length_axes or {}, optional)
+            refuse_not_finite({name: found[name] for name in outputs}, scored, batch)
+            count = partial(_count, counters, number, batch, found, length_axes or {})
             queue = iter(taps)
             # A tensor has one counter, so threads never share one. Overlapping with the next
             # inference was measured slower: it has the cores busy already. One queue for all, since
             # handing each tensor to the pool would cost more than counting a small one.
-            given_up = set().union(*pool.map(count, [queue] * threads))
-            taps = tuple(tap for tap in taps if tap not in given_up)
+            list(pool.map(count, [queue] * threads))
             # Before the next inference, so that it writes into the same memory.
-            del outputs, count
+            del found, count
             samples += len(batch)
             batch_count += 1
             on_batch(len(batch))
@@ -178,11 +180,12 @@ def length_axes(
     return {name: axes for name, axes in found.items() if axes}
 
 
-def _fits(array: Array, batch: Batch, axes: tuple[int, ...]) -> bool:
-    """Whether the batch has padding, and the array is of this batch and its padded length."""
-    return batch.real is not None and all(
-        (array.shape[0], array.shape[axis]) == batch.real.shape for axis in axes
-    )
+def own_positions(array: Array, batch: Batch, axes: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """`batch.real` if the array is of this batch and its padded length along the axes."""
+    if not axes or batch.real is None:
+        return None
+    sizes = {(array.shape[0], array.shape[axis]) for axis in axes}
+    return batch.real if sizes == {batch.real.shape} else None
 
 
 def _count(
@@ -191,35 +194,10 @@ def _count(
     batch: Batch,
     outputs: Mapping[str, Array],
     length_axes: LengthAxes,
-    optional: Collection[str],
     queue: Iterator[Tap],
-) -> set[Tap]:
-    """Count the values of one tap of the queue after another; those that were given up."""
-    given_up = set()
+) -> None:
+    """Count the values of one tap of the queue after another."""
     for tap in queue:
         array = batch.inputs[tap.source] if tap.is_input else outputs[tap.source]
         axes = length_axes.get(tap.source, ())
-        real = batch.real if axes and _fits(array, batch, axes) else None
-        try:
-            counters[tap.source].add(number, array, real, axes)
-        except DataError as error:
-            if tap.source not in optional:
-                raise DataError(
-                    error.where,
-                    "the FP32 model makes a value that is not finite",
-                    got=f"{error.got}; samples {', '.join(_broken(array, batch)[:3])}",
-                    fix=error.fix,
-                ) from error
-            given_up.add(tap)
-    return given_up
-
-
-def _broken(array: Array, batch: Batch) -> list[str]:
-    """The ids of the samples that hold NaN or infinity; all, where no axis tells them apart."""
-    if array.ndim == 0 or len(array) != len(batch):
-        return list(batch.ids)
-    return [
-        sample.id
-        for sample, values in zip(batch.samples, array, strict=True)
-        if not np.isfinite(values).all()
-    ]
+        counters[tap.source].add(number, array, own_positions(array, batch, axes), axes, batch.ids)

@@ -1,6 +1,7 @@
 """A run from the config to the report: the story on one page."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,7 @@ from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key, sha256_from_file, write_atomically
 
+_SHOWN = 5
 _UNJUDGED = RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=())
 
 
@@ -99,7 +101,12 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
                 remedies=calibration.remedied.record if calibration.remedied else None,
                 candidates=records,
                 stages=tuple(bench.timings),
-                notes=(*bench.notes, *inputs.notes, *filter(None, [log.keep(folder)])),
+                notes=(
+                    *bench.notes,
+                    *inputs.notes,
+                    *_not_compared(records),
+                    *filter(None, [log.keep(folder)]),
+                ),
                 verdict=_UNJUDGED,
             )
             result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
@@ -184,6 +191,19 @@ def _measure(
         )
         for fact, candidate in zip(facts, candidates, strict=True)
     )
+
+
+def _not_compared(records: tuple[CandidateRecord, ...]) -> Iterator[str]:
+    """The tensors of which only a part was compared, in a sentence."""
+    errors = [error for c in records for error in (*c.layers, *c.outputs)]
+    left_out = {error.tensor: error.left_out for error in errors if error.left_out}
+    if left_out:
+        shown = ", ".join(f"{name} ({left_out[name]:,})" for name in list(left_out)[:_SHOWN])
+        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        yield (
+            f"{len(left_out)} tensors hold values that are not finite, or a mask, in FP32; "
+            f"their errors are those of the other values: {shown}{more}"
+        )
 
 
 def _plan(engines: tuple[BuiltEngine, ...]) -> Path | None:

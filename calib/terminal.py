@@ -25,6 +25,7 @@ from data_loaders.printable import visible
 _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
 
 _FILE_WIDTH = 120
+_WARNINGS = 5
 _MUCH = 50
 """Per cent: more than half of the noise."""
 
@@ -98,9 +99,29 @@ def print_result(console: Console, result: RunResult) -> None:
     console.print(table)
     if result.remedies is not None:
         console.print(remedies_line(result.remedies), markup=False, highlight=False, soft_wrap=True)
-    for note in result.notes:
+    for note in (*_warnings(result), *result.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
+
+
+def _warnings(result: RunResult) -> Iterator[str]:
+    """What the report warns of in the data and in calibration, the first of it."""
+    for name, data in (
+        ("calibration", result.data.calibration),
+        ("validation", result.data.validation),
+    ):
+        if data.dropped:
+            shown = ", ".join(data.dropped_ids[:_WARNINGS])
+            more = ", …" if data.dropped > _WARNINGS else ""
+            yield (
+                f"warning: data.{name}: {data.dropped} samples left out for NaN or infinity in an "
+                f"input ({shown}{more})"
+            )
+    of_remedies = result.remedies.warnings if result.remedies else ()
+    given = (*of_remedies, *result.calibration.warnings)
+    yield from (f"warning: {text}" for text in given[:_WARNINGS])
+    if len(given) > _WARNINGS:
+        yield f"{len(given) - _WARNINGS} more warnings are in the report"
 
 
 def print_sensitivity(console: Console, found: SensitivityRecord) -> None:

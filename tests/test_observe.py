@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
+from calib.analysis.finite import refuse_not_finite
 from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.calibrators.not_finite import NotFinite
 from calib.errors import DataError
 from calib.graph.load import load_model
 from calib.graph.save import save_model
@@ -15,13 +17,13 @@ from calib.graph.select import select
 from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import tapped, taps_from_tensors
 from calib.observe import length_axes, observe, tapped_engine
-from data_loaders import Sample, batches
+from data_loaders import Batch, Sample, batches
 
 # One thread: a float sum must not depend on how a batch is split over cores.
 BACKEND = OnnxRuntime(OnnxRuntimeSpec(threads=1, optimization="basic"))
 
 
-def observed(folder, samples, batch_size):
+def observed(folder, samples, batch_size, **options):
     onnx.save(models.transformer_block(), folder / "m.onnx")
     graph = load_model(folder / "m.onnx").graph
     taps = taps_from_tensors(graph, select(graph, SelectionSpec()).activation_tensors)
@@ -34,6 +36,7 @@ def observed(folder, samples, batch_size):
             enumerate(batches(samples, batch_size)),
             taps,
             on_batch=seen.append,
+            **options,
         )
     assert sum(seen) == found.samples == len(samples)
     return found
@@ -124,13 +127,44 @@ def test_the_layout_that_the_runtime_computes_in_changes_no_statistic(tmp_path):
         assert (found[name].minimum, found[name].amax) == (statistics.minimum, statistics.amax)
 
 
-def test_a_sample_that_breaks_the_model_is_named_with_the_tensor(tmp_path):
+def test_a_sample_that_breaks_an_output_is_named_with_it(tmp_path):
     samples = text_like([4] * 6)
     samples[4].inputs["x"][:] = 1e38
     with pytest.raises(DataError) as caught:
-        observed(tmp_path, samples, 3)
+        observed(tmp_path, samples, 3, outputs=["y"], scored="y")
+    assert "output y" in str(caught.value)
     assert "samples s4" in str(caught.value)
     assert "not finite" in str(caught.value)
+
+
+def test_inner_values_that_are_not_finite_are_counted_by_sample_and_the_others_as_ever(tmp_path):
+    samples = text_like([4] * 6)
+    clean = whole(observed(tmp_path, [s for s in samples if s.id not in ("s1", "s4")], 4), "x")
+    samples[4].inputs["x"][:] = np.nan
+    samples[1].inputs["x"][:] = np.inf
+    samples[1].inputs["x"][0, 0] = -np.inf
+    for size in (1, 3, 6):
+        found = whole(observed(tmp_path, samples, size), "x")
+        assert found.counts.tobytes() == clean.counts.tobytes()
+        assert (found.minimum, found.maximum) == (clean.minimum, clean.maximum)
+        values = 4 * models.FEATURES
+        assert found.not_finite == NotFinite(values, values - 1, 1, 2, ("s1", "s4"))
+
+
+def test_what_is_not_finite_in_padding_is_nobodys_value():
+    values = np.ones((2, 3, 4), dtype=np.float32)
+    values[0, 2:] = np.nan
+    real = np.array([[True, True, False], [True, True, True]])
+    lengths = (2, 3)
+    batch = Batch(tuple(text_like(lengths)), {}, real)
+    refuse_not_finite({"y": values}, "y", batch)
+    values[1, 0, 0] = -np.inf
+    with pytest.raises(DataError, match=r"output y.*got -inf in samples s1\)"):
+        refuse_not_finite({"y": values}, "y", batch)
+    refuse_not_finite({"y": values}, "another", batch)
+    values[1, 0, 1] = np.nan
+    with pytest.raises(DataError, match="got nan in samples s1"):
+        refuse_not_finite({"y": values}, "another", batch)
 
 
 def test_length_axes_follow_the_sample_and_not_a_size_that_happens_to_be_equal():

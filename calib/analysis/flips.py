@@ -5,19 +5,29 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.masks import MASK_AMAX
+from data_loaders.types import Array
+
 _STEPS = 60
 _FAR = 1e8
 
 
-def margins(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def margins(scores: Array) -> NDArray[np.float64]:
     """By how much the largest score of each row exceeds the second, float64 (rows,).
+
+    Over a class that is masked, by -inf or a number that stands for it, the margin is the widest of
+    the others; a row without two numbers has none.
 
     Args:
         scores: float (…, classes), two classes at least.
     """
-    rows = scores.reshape(-1, scores.shape[-1])
+    rows = scores.reshape(-1, scores.shape[-1]).astype(np.float64)
     largest = np.partition(rows, -2, axis=1)[:, -2:]
-    return np.asarray(largest[:, 1] - largest[:, 0], dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        found = largest[:, 1] - largest[:, 0]
+    found = found[~np.isnan(found)]
+    is_mask = found > MASK_AMAX
+    return np.where(is_mask, found.max(initial=1.0, where=~is_mask), found)
 
 
 def expected_flips_pct(margin: NDArray[np.float64], variance: float) -> float:

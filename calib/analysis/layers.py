@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from calib.analysis.scores import known_scores
 from calib.results import TensorError
 from data_loaders.types import Array
 
@@ -11,14 +12,18 @@ _CHUNK_VALUES = 1 << 20
 
 
 class TensorErrorAccumulator:
-    """Sums over all values of one tensor, in float64; memory does not grow with the samples."""
+    """Sums over the values of one tensor, in float64; memory does not grow with the samples.
+
+    Where the reference is not finite, or a mask, there is nothing to compare: only the other values
+    count.
+    """
 
     def __init__(self, name: str, node: str = "", op_type: str = "", *, quantized: bool = False):
         self._name = name
         self._node = node
         self._op_type = op_type
         self._quantized = quantized
-        self._samples = 0
+        self._samples = self._left_out = self._compared = 0
         self._signal = self._other = self._cross = self._noise = 0.0
         self._max_abs = 0.0
 
@@ -41,6 +46,11 @@ class TensorErrorAccumulator:
             self._add_chunk(flat_reference[piece], flat_candidate[piece])
 
     def _add_chunk(self, reference: Array, candidate: Array) -> None:
+        known = known_scores(reference)
+        if known is not None:
+            reference, candidate = reference[known], candidate[known]
+            self._left_out += known.size - reference.size
+        self._compared += reference.size
         a, b = reference.astype(np.float64), candidate.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
             difference = a - b
@@ -53,15 +63,17 @@ class TensorErrorAccumulator:
     def result(self) -> TensorError:
         """The errors so far.
 
-        A candidate with NaN or infinity has an SQNR of -inf and a cosine of -1: whatever the limit
-        is, it fails. SQNR = 10·log10(Σ ref² / Σ (ref - cand)²).
+        A candidate with NaN or infinity where the reference has a number has an SQNR of -inf and a
+        cosine of -1: whatever the limit is, it fails. Where no value was left to compare there are
+        no samples. SQNR = 10·log10(Σ ref² / Σ (ref - cand)²).
         """
         finite = math.isfinite(self._noise) and math.isfinite(self._other)
         return TensorError(
             tensor=self._name,
             node=self._node,
             op_type=self._op_type,
-            samples=self._samples,
+            samples=self._samples if self._compared or not self._left_out else 0,
+            left_out=self._left_out,
             sqnr_db=self._sqnr_db() if finite else -math.inf,
             cosine=self._cosine() if finite else -1.0,
             max_abs=self._max_abs if finite else math.inf,

@@ -39,6 +39,15 @@ class Calibrator(Protocol):
         """The calibrator's name in candidates and reports."""
         ...
 
+    @property
+    def values_min(self) -> int:
+        """Fewest values that a threshold can be found from."""
+        ...
+
+    def usable_values(self, statistics: TensorStatistics) -> int:
+        """How many there are."""
+        ...
+
     def amax(self, statistics: TensorStatistics) -> float:
         """The threshold, in the tensor's own unit, > 0 unless every value was zero."""
         ...
@@ -50,9 +59,15 @@ CalibratorSpec = Annotated[
 ]
 
 
+def trusted(calibrator: Calibrator, statistics: TensorStatistics) -> Calibrator:
+    """The calibrator, or minmax where it has too few values to find a threshold from."""
+    enough = calibrator.usable_values(statistics) >= calibrator.values_min
+    return calibrator if enough else MinMaxSpec()
+
+
 def amax_from_statistics(calibrator: Calibrator, statistics: TensorStatistics) -> float:
-    """The threshold to quantize with; SAFE_AMAX for a tensor that was zero everywhere."""
-    amax = calibrator.amax(statistics)
+    """The threshold to quantize with, that of `trusted`; SAFE_AMAX where all was zero."""
+    amax = trusted(calibrator, statistics).amax(statistics)
     return amax if amax > 0 else SAFE_AMAX
 
 
@@ -76,4 +91,5 @@ __all__ = [
     "clipped_pct",
     "convergence",
     "statistics_from_array",
+    "trusted",
 ]

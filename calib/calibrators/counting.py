@@ -12,9 +12,6 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-BAD_VALUE = -1
-"""`count_rows` returns this as the index of a bad value when there is none."""
-
 _LANES = 4
 _BLOCK = 2048
 _PENDING_MAX = 2**31
@@ -205,23 +202,13 @@ def _add_block(
 
 
 @njit(cache=True, nogil=True)
-def _first_bad(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> int:
-    """Index of the first counted NaN or infinity in the flattened values; BAD_VALUE if none."""
-    for row in range(values.shape[0]):
-        for column in range(lengths[row]):
-            if not np.isfinite(values[row, column]):
-                return row * values.shape[1] + column
-    return BAD_VALUE
-
-
-@njit(cache=True, nogil=True)
 def count_rows(
     values: NDArray[np.float32],
     lengths: NDArray[np.int64],
     counts: NDArray[np.int64],
     exponent: int,
     scratch: Scratch,
-) -> tuple[float, float, int, int, int]:
+) -> tuple[float, float, int, int, bool]:
     """Count |values| into `counts`, widening their power-of-two range as far as is needed.
 
     One sweep, block by block: extremes and counts of a block come from the cache, and the range
@@ -235,9 +222,8 @@ def count_rows(
         scratch: of `new_scratch`, for one thread at a time; left as it was found.
 
     Returns:
-        (minimum, maximum, number of zeros, new exponent, index of the first NaN or infinity in the
-        flattened values or BAD_VALUE). With a bad value `counts` is as it was, and the other
-        results mean nothing.
+        (minimum, maximum, number of zeros, new exponent, whether all values are finite). If not,
+        `counts` is as it was, and the other results mean nothing.
     """
     lanes, fresh, bins, collected = scratch
     seen = _Seen(-_SIGN, 0, 2**32 - 1, 0, exponent, 0, 0)
@@ -264,7 +250,7 @@ def count_rows(
     _flush(lanes, fresh, seen.used)
     if largest >= _INFINITY:
         fresh[:] = 0
-        return 0.0, 0.0, 0, exponent, _first_bad(values, lengths)
+        return 0.0, 0.0, 0, exponent, False
     if seen.exponent > exponent:
         _widen(counts, seen.exponent - exponent)
     for index in range(_bins_used(counts.size, seen.exponent, largest)):
@@ -273,4 +259,4 @@ def count_rows(
     # Of one sign, the patterns order as the magnitudes do.
     minimum = _float(seen.high if seen.high >= _SIGN else seen.low)
     maximum = _float(seen.signed_high if seen.signed_high >= 0 else seen.low)
-    return minimum, maximum, seen.zeros, seen.exponent, BAD_VALUE
+    return minimum, maximum, seen.zeros, seen.exponent, True

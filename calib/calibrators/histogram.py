@@ -7,6 +7,7 @@ activations give the same bytes whoever counted them, and merging is exact.
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import cast
@@ -14,8 +15,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.calibrators.counting import BAD_VALUE, Scratch, count_rows, new_scratch
-from calib.errors import DataError
+from calib.calibrators.counting import Scratch, count_rows, new_scratch
+from calib.calibrators.not_finite import NONE, NotFinite, not_finite_values
 from data_loaders.types import Array
 
 BINS = 4096
@@ -34,10 +35,11 @@ class TensorStatistics:
         counts: int64 (BINS,): values with |x| in [k, k+1)·2**exponent/BINS; zeros in bin 0; a value
             of exactly 2**exponent does not occur, the range is always above the maximum.
         exponent: the range is [0, 2**exponent).
-        minimum: smallest value, signed; +inf if nothing was seen.
-        maximum: largest value, signed; -inf if nothing was seen.
-        count: number of values.
+        minimum: smallest finite value, signed; +inf if there was none.
+        maximum: largest finite value, signed; -inf if there was none.
+        count: number of finite values.
         zeros: number of values that are exactly zero.
+        not_finite: what was NaN or infinite beside them; nothing else here heeds it.
     """
 
     name: str
@@ -47,10 +49,11 @@ class TensorStatistics:
     maximum: float
     count: int
     zeros: int
+    not_finite: NotFinite = NONE
 
     @property
     def amax(self) -> float:
-        """Largest |x| seen, exactly; 0 if nothing was seen."""
+        """Largest finite |x| seen, exactly; 0 if nothing was seen."""
         return max(abs(self.minimum), abs(self.maximum)) if self.count else 0.0
 
     @property
@@ -80,6 +83,7 @@ class TensorStatistics:
             maximum=max(self.maximum, other.maximum),
             count=self.count + other.count,
             zeros=self.zeros + other.zeros,
+            not_finite=self.not_finite.merge(other.not_finite),
         )
 
     def renamed(self, name: str) -> "TensorStatistics":
@@ -98,42 +102,50 @@ class StatisticsAccumulator:
         self._maximum = -np.inf
         self._count = 0
         self._zeros = 0
+        self._not_finite = NotFinite()
 
     def add(
-        self, array: Array, real: NDArray[np.bool_] | None = None, axes: tuple[int, ...] = (1,)
+        self,
+        array: Array,
+        real: NDArray[np.bool_] | None = None,
+        axes: tuple[int, ...] = (1,),
+        ids: Sequence[str] = (),
     ) -> None:
-        """Count the values of one array.
+        """Count the finite values of one array, and apart from them those that are not.
 
         Args:
             array: floating point, any shape; float64 is rounded to float32 first.
             real: bool (batch, length), True where a position holds data: only values whose
                 position is real along each of `axes` are counted. None counts all.
             axes: the axes of `array` that run along the length; axis 0 is the batch.
-
-        Raises:
-            DataError: if a counted value is NaN or infinite; `got` is its flat index in `array`,
-                or in the kept positions if a mask was given that is no padding at the end of rows.
-                Nothing of the array is counted then.
+            ids: of the samples, to say which of them hold values that are not finite.
         """
         rows, lengths = _rows(array, real, axes)
+        if self._count_finite(rows, lengths):
+            return
+        # What is not finite is rare: only now is there a copy without it.
+        values = np.asarray(array, dtype=np.float32)
+        kept = _kept(values.shape, real, axes)
+        self._not_finite = self._not_finite.merge(not_finite_values(values, kept, ids))
+        finite = values[kept & np.isfinite(values)]
+        self._count_finite(finite.reshape(1, -1), np.array([finite.size], dtype=np.int64))
+
+    def _count_finite(self, rows: NDArray[np.float32], lengths: NDArray[np.int64]) -> bool:
+        """Count what `count_rows` counts; False, and nothing is counted, if not all is finite."""
         total = int(lengths.sum())
         if total == 0:
-            return
-        low, high, zeros, exponent, bad = count_rows(
+            return True
+        low, high, zeros, exponent, is_finite = count_rows(
             rows, lengths, self._counts, self._exponent, _scratch()
         )
-        if bad != BAD_VALUE:
-            raise DataError(
-                f"tensor {self._name}",
-                "holds a value that is not finite",
-                got=f"{rows.ravel()[bad]} at flat index {bad}",
-                fix="Run the FP32 model on this sample alone: its own output is broken.",
-            )
+        if not is_finite:
+            return False
         self._exponent = exponent
         self._minimum = min(self._minimum, low)
         self._maximum = max(self._maximum, high)
         self._count += total
         self._zeros += zeros
+        return True
 
     def freeze(self) -> TensorStatistics:
         """What has been counted so far; later additions do not change it."""
@@ -145,6 +157,7 @@ class StatisticsAccumulator:
             maximum=self._maximum,
             count=self._count,
             zeros=self._zeros,
+            not_finite=self._not_finite,
         )
 
 
@@ -173,8 +186,7 @@ def _rows(
     last = max(axes)
     before = values.shape[:last]
     if (real != (np.arange(real.shape[1]) < kept[:, None])).any():
-        masks = (_along(real, axis, values.ndim) for axis in axes)
-        chosen = values[np.broadcast_to(reduce(np.logical_and, masks), values.shape)]
+        chosen = values[_kept(values.shape, real, axes)]
         return chosen.reshape(1, -1), np.array([chosen.size], dtype=np.int64)
     inner = math.prod(values.shape[last + 1 :])
     lengths = np.broadcast_to(_along(kept[:, None], 1, last) * inner, before)
@@ -182,6 +194,16 @@ def _rows(
         if axis != last:
             lengths = np.where(_along(real, axis, last), lengths, 0)
     return values.reshape(math.prod(before), -1), np.ascontiguousarray(lengths).ravel()
+
+
+def _kept(
+    shape: tuple[int, ...], real: NDArray[np.bool_] | None, axes: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Which values of an array of this shape count, bool of that shape."""
+    if real is None:
+        return np.broadcast_to(np.True_, shape)
+    masks = (_along(real, axis, len(shape)) for axis in axes)
+    return np.broadcast_to(reduce(np.logical_and, masks), shape)
 
 
 def _along(values: Array, axis: int, rank: int) -> Array:

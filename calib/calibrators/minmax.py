@@ -19,6 +19,15 @@ class MinMaxSpec(BaseModel):
         """The calibrator's name in candidates and reports."""
         return self.kind
 
+    @property
+    def values_min(self) -> int:
+        """One value has a largest."""
+        return 1
+
+    def usable_values(self, statistics: TensorStatistics) -> int:
+        """All."""
+        return statistics.count
+
     def amax(self, statistics: TensorStatistics) -> float:
         """The largest |x| seen."""
         return statistics.amax

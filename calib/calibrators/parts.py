@@ -4,7 +4,7 @@ The parts are kept while the one pass goes on, in constant memory: when there wo
 eight, neighbours are merged, and every part is of twice as many batches from then on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -68,6 +68,7 @@ class PartedAccumulator:
         array: Array,
         real: NDArray[np.bool_] | None = None,
         axes: tuple[int, ...] = (1,),
+        ids: Sequence[str] = (),
     ) -> None:
         """Count one batch's values; for the other arguments see `StatisticsAccumulator.add`.
 
@@ -76,13 +77,14 @@ class PartedAccumulator:
             array: floating point, any shape.
             real: True where a position counts.
             axes: the axes that run along the length.
+            ids: of the batch's samples.
         """
         size = part_size(batch + 1)
         if (size, batch // size) != (self._kept.size, self._number):
             self._kept = self._closed(size)
             self._number = batch // size
             self._current = StatisticsAccumulator(self._name)
-        self._current.add(array, real, axes)
+        self._current.add(array, real, axes, ids)
 
     def freeze(self) -> TensorParts:
         """What has been counted so far; later additions do not change it."""

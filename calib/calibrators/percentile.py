@@ -23,6 +23,16 @@ class PercentileSpec(BaseModel):
         """The calibrator's name in candidates and reports."""
         return f"{self.kind}-{self.percentile:g}"
 
+    @property
+    def values_min(self) -> int:
+        """So many that one of them is beyond the share; of fewer the largest is taken."""
+        beyond = 1 - self.percentile / 100
+        return round(1 / beyond) if beyond > 0 else 1
+
+    def usable_values(self, statistics: TensorStatistics) -> int:
+        """All."""
+        return statistics.count
+
     def amax(self, statistics: TensorStatistics) -> float:
         """Upper edge of the first bin up to which at least the wanted share of |x| lies.
 

@@ -5,22 +5,26 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calib.calibrators.histogram import TensorStatistics
+from calib.calibrators.not_finite import NotFinite
 from calib.calibrators.parts import TensorParts
 from calib.errors import StoreError
 from calib.store import write_atomically
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = (2, FORMAT)
+"""Format 2 is from when a value that is not finite ended the pass: it holds none."""
 _SHOWN = 60
 _DAMAGES = (
     OSError,
     EOFError,
+    AttributeError,
     ValueError,
     KeyError,
     IndexError,
@@ -58,6 +62,7 @@ def save_statistics(path: Path, content: StatisticsFile) -> None:
     """Write a statistics file; replaced whole. Equal content gives equal bytes."""
     names = sorted(content.parts)
     tensors = [content.parts[name] for name in names]
+    rows = [part for tensor in tensors for part in tensor.parts]
     held, total = ((1,), 1) if content.is_whole else content.shards
     header = {
         "format": FORMAT,
@@ -68,8 +73,10 @@ def save_statistics(path: Path, content: StatisticsFile) -> None:
         "shards": {"held": held, "of": total},
         "batches": content.batches,
         "samples": content.samples,
+        "not_finite": {
+            str(k): asdict(s.not_finite) for k, s in enumerate(rows) if s.not_finite.values
+        },
     }
-    rows = [part for tensor in tensors for part in tensor.parts]
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -93,7 +100,7 @@ def load_statistics(path: Path) -> StatisticsFile:
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
-            if header["format"] != FORMAT:
+            if header["format"] not in _READABLE:
                 raise ValueError(f"format {header['format']}, expected {FORMAT}")
             columns = {name: archive[name] for name in archive.files if name != "header"}
         return StatisticsFile(
@@ -110,16 +117,23 @@ def load_statistics(path: Path) -> StatisticsFile:
 
 
 def _parts(header: dict[str, Any], columns: dict[str, Any]) -> dict[str, TensorParts]:
+    bad = {int(row): _not_finite(found) for row, found in header.get("not_finite", {}).items()}
     found, row = {}, 0
     described = zip(header["tensors"], header["part_batches"], header["part_counts"], strict=True)
     for name, size, count in described:
         rows = range(row, row + count)
-        found[name] = TensorParts(size, tuple(_statistics(name, columns, r) for r in rows))
+        found[name] = TensorParts(size, tuple(_statistics(name, columns, r, bad) for r in rows))
         row += count
     return found
 
 
-def _statistics(name: str, columns: dict[str, Any], row: int) -> TensorStatistics:
+def _not_finite(found: dict[str, Any]) -> NotFinite:
+    return NotFinite(**{**found, "ids": tuple(found["ids"])})
+
+
+def _statistics(
+    name: str, columns: dict[str, Any], row: int, bad: Mapping[int, NotFinite]
+) -> TensorStatistics:
     return TensorStatistics(
         name=name,
         counts=columns["counts"][row],
@@ -128,6 +142,7 @@ def _statistics(name: str, columns: dict[str, Any], row: int) -> TensorStatistic
         maximum=float(columns["maximum"][row]),
         count=int(columns["count"][row]),
         zeros=int(columns["zeros"][row]),
+        not_finite=bad.get(row, NotFinite()),
     )
 
 
@@ -184,7 +199,7 @@ def _merged(path: Path, one: StatisticsFile, two: StatisticsFile) -> StatisticsF
         )
     held = tuple(sorted((*one.shards[0], *two.shards[0])))
     return StatisticsFile(
-        # What a shard gave up is given up, as it would have been in one process.
+        # Of format 2: what a shard gave up is given up.
         parts={n: parts.merge(two.parts[n]) for n, parts in one.parts.items() if n in two.parts},
         made_from=one.made_from,
         shards=(held, one.shards[1]),

@@ -72,7 +72,10 @@ def select(
     weights = tuple(site for site in sites if site.axis is not None)
     if not sites:
         raise ModelError(
-            "quantization", "leaves no tensor to quantize", fix="Relax ops, min_channels, exclude."
+            "quantization",
+            "leaves no tensor to quantize",
+            got="; ".join(dict.fromkeys(given.values())) or None,
+            fix="Relax ops, min_channels, exclude.",
         )
     chosen = {site.tensor for site in sites}
     left = left_alone(model, chosen, {str(name): why for name, why in kept.items()})

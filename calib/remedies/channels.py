@@ -4,7 +4,7 @@ The extremes of each channel are exact, over every value. Beside them a few rows
 node reads at some positions of every sample, chosen by a hash of the sample's id, so no order and
 no grouping of the data changes them, and shards add up. The mean and the effect of any quantizer
 follow from them. Further rows are only added up to their covariance. Memory does not grow with the
-data.
+data. What holds NaN, infinity or a mask in place of it is given up: nothing can be fitted on that.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.masks import MASK_AMAX
 from calib.remedies.moments import Moments, Rows
 from data_loaders.types import Array
 
@@ -108,25 +109,47 @@ class ChannelAccumulator:
         self._kept = dict(windows)
         self._spatial = any(window.kernel for window in windows)
         self._values = 0
+        self._given_up = False
         self._low: dict[int, NDArray[np.float64]] = {}
         self._high: dict[int, NDArray[np.float64]] = {}
         self._rows = {window: Rows() for window in windows}
         self._moments = {window: Moments() for window, kept in windows.items() if kept.moments}
 
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest value so far, NaN if one was; (0, 0) if there was none."""
+        if not self._low:
+            return 0.0, 0.0
+        lows, highs = list(self._low.values()), list(self._high.values())
+        return float(np.min(lows, initial=np.inf)), float(np.max(highs, initial=-np.inf))
+
     def add(self, ids: Sequence[str], array: Array, real: NDArray[np.bool_] | None = None) -> None:
-        """Add one batch.
+        """Add one batch; nothing more once a value was not finite or beyond MASK_AMAX.
 
         Args:
             ids: of the samples.
             array: float (batch, …) or (batch · rows, …), channels where the windows say.
             real: bool (batch, length), True where axis 1 holds data and no padding; None = all.
         """
-        spatial = self._spatial
-        array = array if spatial else _by_sample(array, len(ids))
+        if self._given_up:
+            return
+        array = array if self._spatial else _by_sample(array, len(ids))
         has_length = real is not None and array.ndim > 2 and array.shape[:2] == real.shape
-        kept = real if has_length and not spatial else None
+        kept = real if has_length and not self._spatial else None
+        with np.errstate(invalid="ignore"):
+            self._reach_batch(ids, array, kept)
+        low, high = self.extremes
+        if not (low >= -MASK_AMAX and high <= MASK_AMAX):  # nor is NaN
+            self._given_up = True
+            self._rows, self._moments = {}, {}
+            return
+        self._add_rows(ids, array, kept)
+
+    def _reach_batch(
+        self, ids: Sequence[str], array: Array, kept: NDArray[np.bool_] | None
+    ) -> None:
         halves = np.array([zlib.crc32(sample.encode()) >> 16 & 1 for sample in ids])
-        axis = 1 if spatial else -1
+        axis = 1 if self._spatial else -1
         if len(array) != len(ids):
             self._widen(-1, array, axis)
         elif kept is None:
@@ -134,10 +157,12 @@ class ChannelAccumulator:
         else:
             for half in (0, 1):
                 self._widen(half, array[halves == half][kept[halves == half]], axis)
+
+    def _add_rows(self, ids: Sequence[str], array: Array, kept: NDArray[np.bool_] | None) -> None:
         rows: dict[Window, list[Array]] = {window: [] for window in self._moments}
         for index, sample in enumerate(ids):
             values = array[index] if len(array) == len(ids) else array[0]
-            if not spatial:
+            if not self._spatial:
                 values = values if kept is None else values[kept[index]]
                 values = values.reshape(-1, values.shape[-1])
             rng = np.random.default_rng(zlib.crc32(sample.encode()))
@@ -155,8 +180,11 @@ class ChannelAccumulator:
             self._moments[window].add(np.concatenate(parts).transpose(1, 0, 2))
 
     def freeze(self) -> ChannelSample | None:
-        """What was collected, rows in the order of the samples' ids; None if nothing was."""
-        if not self._low:
+        """What was collected, rows in the order of the samples' ids; None if nothing was.
+
+        None as well if it was given up: see `extremes`.
+        """
+        if not self._low or self._given_up:
             return None
         lows, highs = np.stack(list(self._low.values())), np.stack(list(self._high.values()))
         low, high = lows.min(axis=0), highs.max(axis=0)

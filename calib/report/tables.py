@@ -118,6 +118,7 @@ def write_thresholds_csv(result: RunResult, path: Path) -> None:
             "standard_error_pct": a.standard_error_pct.get(name),
             "enough": a.enough.get(name),
             "chosen": a.chosen.get(name),
+            "fallback": a.fallback.get(name),
             "growth": " ".join(f"{value:.6g}" for value in a.growth.get(name, ())),
         }
         for name in result.calibration.calibrators

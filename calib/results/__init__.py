@@ -9,6 +9,7 @@ from calib.results.calibration import (
     ActivationRecord,
     CalibrationRecord,
     LeftAloneRecord,
+    NotFiniteRecord,
     WeightRecord,
 )
 from calib.results.candidates import (
@@ -68,6 +69,7 @@ __all__ = [
     "LeftAloneRecord",
     "ModelPrecision",
     "ModelRecord",
+    "NotFiniteRecord",
     "Precision",
     "Record",
     "RemediesRecord",

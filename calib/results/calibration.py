@@ -10,7 +10,7 @@ class ActivationRecord(Record):
 
     tensor: str
     consumers: tuple[str, ...] = Field(description="Names of the nodes that read it in INT8.")
-    count: int = Field(description="Number of values observed.")
+    count: int = Field(description="Number of finite values observed.")
     zeros: int
     minimum: float | None
     maximum: float | None
@@ -33,6 +33,10 @@ class ActivationRecord(Record):
     chosen: dict[str, str] = Field(
         default_factory=dict, description="By calibrator that chooses: what it chose here."
     )
+    fallback: dict[str, str] = Field(
+        default_factory=dict,
+        description="By calibrator that had too few values here: what was taken in its place.",
+    )
 
 
 class WeightRecord(Record):
@@ -54,6 +58,18 @@ class LeftAloneRecord(Record):
     node: str = Field(description="The node whose input it is, or that produces it.")
     op_type: str
     reason: str
+
+
+class NotFiniteRecord(Record):
+    """An observed tensor that held NaN or infinity; its finite values alone were counted."""
+
+    tensor: str
+    finite: int = Field(description="Number of its finite values.")
+    nan: int
+    positive: int = Field(description="Number of +inf.")
+    negative: int = Field(description="Number of -inf.")
+    samples: int = Field(description="Samples that hold one or more.")
+    ids: tuple[str, ...] = Field(description="The first of them, by name.")
 
 
 class CalibrationRecord(Record):
@@ -82,4 +98,5 @@ class CalibrationRecord(Record):
     )
     weights: tuple[WeightRecord, ...]
     left_alone: tuple[LeftAloneRecord, ...]
+    not_finite: tuple[NotFiniteRecord, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -21,6 +21,9 @@ class TensorError(Record):
     max_abs: float
     relative_l2: float | None = Field(description="‖ref-cand‖₂ / ‖ref‖₂; None if ref is zero.")
     quantized: bool = Field(description="True when a node that makes it reads INT8 inputs.")
+    left_out: int = Field(
+        default=0, description="Values that were not compared: NaN, infinite or a mask in FP32."
+    )
 
 
 class ClassScore(Record):

@@ -48,6 +48,7 @@ class Source:
         fitted: what remedies are fitted on.
         threads: how many nodes are treated at once.
         kept: tensors that variants are compared by: they keep their names and values.
+        unfit: nodes that cannot be in INT8 and are not in `selection`, and why.
     """
 
     graph: Graph
@@ -57,6 +58,7 @@ class Source:
     fitted: Fitted
     threads: int = 1
     kept: frozenset[str] = frozenset()
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     def readers(self, tensor: str) -> dict[str, Reader]:
         """What the linear nodes that read a tensor are, by name."""
@@ -146,7 +148,8 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
     graph, renamed = apply_affines(source.graph, treated, affines)
     beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
     present = {str(node.name) for node in graph.graph}
-    floats = {**{name: _SIDE for name in beside if name in present}, **plan.floats}
+    sides = {name: _SIDE for name in beside if name in present}
+    floats = {**sides, **source.unfit, **plan.floats}
     sites = source.selection.activations
     quantized = {site.tensor for site in sites if site.node not in plan.floats}
     fixed = (quantized - renamed.keys()) | source.kept

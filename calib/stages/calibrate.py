@@ -1,30 +1,23 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from calib.calibrators import Convergence, TensorStatistics, clipped_pct
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
-from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax, weight_records
+from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax
 from calib.graph.save import save_model
 from calib.graph.select import Selection
-from calib.graph.taps import taps_from_tensors
 from calib.progress import Advance
-from calib.results import ActivationRecord, CalibrationRecord, Precision
+from calib.results import CalibrationRecord, Precision
+from calib.stages.calibration_record import calibration_record, calibration_warnings
 from calib.stages.improve import Remedied
 from calib.stages.inputs import Inputs
-from calib.stages.observation import Observed, Shard, observed
-from calib.stages.prepare import prepared
-from calib.stages.thresholds import (
-    Thresholds,
-    find_growth,
-    find_thresholds,
-    odd_thresholds,
-    other_thresholds,
-)
+from calib.stages.observation import Shard, observed
+from calib.stages.prepare import prepared, without_unfit
+from calib.stages.thresholds import find_growth, find_thresholds, other_thresholds
+from calib.stages.unfit import why_unfit
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 
@@ -81,15 +74,17 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
 
     Raises:
         ModelError: if nothing can be quantized.
-        DataError: if an activation is not finite.
+        DataError: if an output of the FP32 model is not finite.
         StoreError: if `calibration.statistics` cannot be used.
     """
     ready = prepared(bench, inputs)
-    graph, selection = ready.graph, ready.selection
     seen = observed(bench, inputs, ready, Shard())
     whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    before = frozenset(ready.selection.activation_tensors)
+    ready = without_unfit(bench, ready, whole)
+    graph, selection = ready.graph, ready.selection
     statistics = {name: whole[name] for name in selection.activation_tensors}
-    rest = {name: found for name, found in whole.items() if name not in statistics}
+    rest = {n: s for n, s in whole.items() if n not in statistics and why_unfit(s) is None}
     specs = bench.experiment.calibration.calibrators
     thresholds = {
         spec.name: find_thresholds(bench, inputs, ready, seen, spec, statistics) for spec in specs
@@ -97,8 +92,9 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     others = {spec.name: other_thresholds(spec, rest) for spec in specs} if rest else {}
     growth = find_growth(bench, seen, thresholds)
     size = inputs.calibration.batch_size
-    record = _record(bench, graph, selection, seen, whole, thresholds, growth, size)
-    record = record.model_copy(update={"others": others})
+    record = calibration_record(bench, ready, seen, whole, thresholds, growth, size)
+    warnings = tuple(calibration_warnings(bench, ready, before, seen, whole, thresholds))
+    record = record.model_copy(update={"others": others, "warnings": warnings})
     amax = {name: found.amax for name, found in thresholds.items()}
     return Calibration(
         plain=ready.plain,
@@ -112,85 +108,6 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
         digest=seen.digest,
         remedied=ready.remedied,
     )
-
-
-def _record(
-    bench: Workbench,
-    graph: Graph,
-    selection: Selection,
-    seen: Observed,
-    statistics: dict[str, TensorStatistics],
-    thresholds: dict[str, Thresholds],
-    growth: dict[tuple[str, str], Convergence],
-    batch_size: int,
-) -> CalibrationRecord:
-    consumers: dict[str, list[str]] = {}
-    for site in selection.activations:
-        consumers.setdefault(site.tensor, []).append(site.node)
-    tolerance = bench.experiment.calibration.tolerance_pct
-    activations = tuple(
-        ActivationRecord(
-            tensor=name,
-            consumers=tuple(nodes),
-            count=statistics[name].count,
-            zeros=statistics[name].zeros,
-            minimum=statistics[name].minimum if statistics[name].count else None,
-            maximum=statistics[name].maximum if statistics[name].count else None,
-            amax={c: found.amax[name] for c, found in thresholds.items()},
-            clipped_pct={
-                c: clipped_pct(statistics[name], found.amax[name])
-                for c, found in thresholds.items()
-            },
-            growth={c: growth[c, name].growth for c in thresholds if (c, name) in growth},
-            standard_error_pct={
-                c: growth[c, name].standard_error_pct for c in thresholds if (c, name) in growth
-            },
-            enough={
-                c: growth[c, name].enough(tolerance) for c in thresholds if (c, name) in growth
-            },
-            chosen={c: f.chosen[name].name for c, f in thresholds.items() if name in f.chosen},
-        )
-        for name, nodes in consumers.items()
-    )
-    return CalibrationRecord(
-        samples=seen.content.samples,
-        batches=seen.content.batches,
-        passes=seen.facts.passes,
-        seconds=seen.facts.seconds,
-        inference_seconds=seen.facts.inference_seconds,
-        values=_values(graph, statistics),
-        part_samples=_part_samples(seen, batch_size),
-        tolerance_pct=tolerance,
-        calibrators=tuple(thresholds),
-        activations=activations,
-        weights=weight_records(graph, selection),
-        left_alone=selection.left_alone,
-        warnings=(
-            *odd_thresholds(bench, {n: statistics[n] for n in consumers}, thresholds),
-            *_given_up(seen),
-        ),
-    )
-
-
-def _given_up(seen: Observed) -> Iterator[str]:
-    for name in seen.content.made_from["tensors"]:
-        if name not in seen.content.parts:
-            yield f"{name} was not always finite: it has no threshold, and needs none for Q/DQ"
-
-
-def _values(graph: Graph, statistics: dict[str, TensorStatistics]) -> int:
-    """Number of values counted: tensors that share a tap share them."""
-    taps = taps_from_tensors(graph, statistics)
-    return sum(statistics[tap.tensors[0]].count for tap in taps)
-
-
-def _part_samples(seen: Observed, batch_size: int) -> tuple[int, ...]:
-    """Samples seen up to the end of each part."""
-    parts = max((p for p in seen.content.parts.values()), key=lambda p: len(p.parts), default=None)
-    if parts is None:
-        return ()
-    ends = ((k + 1) * parts.size * batch_size for k in range(len(parts.parts)))
-    return tuple(min(end, seen.content.samples) for end in ends)
 
 
 def build_candidates(
@@ -237,6 +154,8 @@ def _int8(
     amax = calibration.amax[calibrator]
     key = {
         "calibration": calibration.digest,
+        # Equal thresholds of two calibrators would make one look as if an earlier run had built it.
+        "calibrator": calibrator,
         "amax": amax,
         "rest": rest.value,
         "selection": bench.experiment.quantization.model_dump(mode="json"),

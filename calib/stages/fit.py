@@ -3,18 +3,19 @@
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from calib.calibrators import SAFE_AMAX
+from calib.calibrators import SAFE_AMAX, StatisticsAccumulator
 from calib.graph.linear import Linear
 from calib.graph.load import Graph
-from calib.graph.taps import sized, tapped
+from calib.graph.taps import Tap, sized, tapped
+from calib.observe import own_positions
 from calib.progress import Advance
 from calib.remedies.channels import ChannelAccumulator, ChannelSample, Kept, Window
 from calib.stages.inputs import Inputs
+from calib.stages.padding import padded_axes
 from calib.stages.panel import fitting_batches
+from calib.stages.unfit import why_out_of_range, why_unfit
 from calib.stages.workbench import Workbench
 from data_loaders import Batch
 from data_loaders.types import Array
@@ -38,11 +39,13 @@ class Fitted:
         samples: by activation that a linear node reads.
         amax: the largest |x| of every other quantized activation.
         windows: by node.
+        unfit: activations that INT8 cannot hold, and why.
     """
 
     samples: dict[str, ChannelSample]
     amax: dict[str, float]
     windows: dict[str, Window]
+    unfit: dict[str, str] = field(default_factory=dict)
 
 
 def window_from_linear(linear: Linear) -> Window:
@@ -76,7 +79,9 @@ def fit(
         width = linear.channels * linear.taps
         columns[linear.tensor, windows[node]] = width, width // linear.groups
     names = list(dict.fromkeys([*by_tensor, *others]))
-    amax = dict.fromkeys((name for name in others if name not in by_tensor), 0.0)
+    rest = {n: StatisticsAccumulator(n) for n in names if n not in by_tensor}
+    taps = tuple(Tap(name, (name,), _is_input(graph, name)) for name in rest)
+    axes = padded_axes(bench, inputs, graph, taps) if taps else {}
     kept = _kept(columns, inputs.calibration.scan.samples)
     counters = {
         name: ChannelAccumulator({window: kept[name, window] for window in seen})
@@ -88,7 +93,8 @@ def fit(
         if name in counters:
             counters[name].add(batch.ids, array, batch.real)
         else:
-            amax[name] = max(amax[name], float(np.abs(array).max(initial=0.0)))
+            own = axes.get(name, ())
+            rest[name].add(array, own_positions(array, batch, own), own)
 
     inner = [name for name in names if not _is_input(graph, name)]
     size = _batch_size(bench, inputs, graph, inner)
@@ -98,12 +104,16 @@ def fit(
             outputs = engine.infer(batch.inputs)
             list(pool.map(lambda name: add(name, batch, outputs), names))  # noqa: B023 - used at once
             advance(len(batch))
+    others_found = {name: counter.freeze() for name, counter in rest.items()}
+    unfit = {name: why for name, seen in others_found.items() if (why := why_unfit(seen))}
+    unfit |= {n: why for n, c in counters.items() if (why := why_out_of_range(*c.extremes))}
     # Each is let go as soon as its rows are put together, so that they are not there twice.
     found = {name: counters.pop(name).freeze() for name in list(counters)}
     return Fitted(
         {name: sample for name, sample in found.items() if sample is not None},
-        {name: value or SAFE_AMAX for name, value in amax.items()},
+        {name: seen.amax or SAFE_AMAX for name, seen in others_found.items()},
         windows,
+        unfit,
     )
 
 

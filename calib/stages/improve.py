@@ -25,6 +25,7 @@ from calib.stages.inputs import Inputs
 from calib.stages.ladder import Step, climb, climb_on, last_kept
 from calib.stages.mixed import ALONE_SAMPLES, TRIED_SAMPLES, Search, mixed
 from calib.stages.panel import KEPT_MAX, open_panel
+from calib.stages.unfit import floats_from, unfit_warnings
 from calib.stages.workbench import Workbench
 from calib.stop import stoppable
 from calib.store import write_atomically
@@ -49,6 +50,7 @@ class Remedied:
         spec: what was asked for.
         path: the rewritten model as a file.
         digest: of everything it depends on.
+        floats: nodes left in float beyond the config's rules, and why.
     """
 
     graph: Graph
@@ -59,6 +61,7 @@ class Remedied:
     spec: SelectionSpec
     path: Path
     digest: str
+    floats: Mapping[str, str]
 
 
 def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selection) -> Remedied:
@@ -78,6 +81,7 @@ def improved(bench: Workbench, inputs: Inputs, graph: Graph, selection: Selectio
         "batch_size": inputs.calibration.batch_size,
         "selection": spec.model_dump(mode="json"),
         "fold_batchnorm": experiment.engines.fold_batchnorm,
+        "ignore_padding": experiment.calibration.ignore_padding,
         "task": [experiment.task.kind, inputs.task_output.name],
     }
 
@@ -142,7 +146,10 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     fitted = fit(bench, inputs, graph, nodes, others, task.advance)
     spec, threads = bench.experiment.quantization, bench.backend.threads
     scores = frozenset(score.tensor for score in panel.scores)
-    source = Source(graph, spec, task.selection, nodes, fitted, threads, scores)
+    unfit = floats_from(task.selection, fitted.unfit)
+    selection = select(graph, spec, unfit) if unfit else task.selection
+    nodes = {name: linear for name, linear in nodes.items() if name not in unfit}
+    source = Source(graph, spec, selection, nodes, fitted, threads, scores, unfit)
     steps = climb(source, search)
     last = last_kept(steps)
     found = mixed(search, source, build(source, last.plan, last.found))
@@ -169,11 +176,12 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
         macs_int8_pct=found.macs_int8_pct,
         expected_flips_pct=panel.expected_flips_pct(noise),
         stopped=task.stopped(),
+        warnings=tuple(unfit_warnings(task.selection, fitted.unfit)),
     )
     if equality < EQUAL_DB:
         built = build(source, Plan({}))
         warning = f"the rewritten model was only {equality:.0f} dB from the original: not used"
-        record = record.model_copy(update={"warnings": (warning,)})
+        record = record.model_copy(update={"warnings": (*record.warnings, warning)})
     return built, record
 
 
@@ -224,6 +232,7 @@ def _read(bench: Workbench, folder: Path, digest: str) -> Remedied:
         spec=bench.experiment.quantization,
         path=path,
         digest=digest,
+        floats=plan["floats"],
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from calib.analysis.layers import TensorErrorAccumulator, clipped_values
 from calib.backends.tensorrt_runtime import make_runner
-from calib.compare import compare_outputs, output_errors, save_outputs
+from calib.compare import compare_outputs, output_errors, refuse_broken_reference, save_outputs
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
 from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
@@ -28,7 +28,11 @@ _SATURATION = TypeAdapter(dict[str, dict[str, float]])
 
 
 def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
-    """The folder with the outputs of one engine over the validation split."""
+    """The folder with the outputs of one engine over the validation split.
+
+    Raises:
+        DataError: if one of FP32's is no number: there would be nothing to compare with.
+    """
     split = inputs.validation
     plan = sha256_from_file(candidate.plan) if candidate.plan else None
     key = {
@@ -44,6 +48,8 @@ def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
         else:
             runner = bench.backend.runner(candidate.path, candidate.name)
         save_outputs(runner, split.batches(), folder, advance)
+        if candidate.precision is Precision.FP32:
+            refuse_broken_reference(folder, inputs.task_output.name, split.batches())
 
     title = f"validate {candidate.name}"
     return bench.artifact("outputs", title, key, make, split.scan.samples).path

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from calib.calibrators import AutoSpec, CacheSpec, Calibrator, TensorParts, convergence
 from calib.calibrators.statistics_file import (
     StatisticsFile,
@@ -18,17 +16,16 @@ from calib.calibrators.statistics_file import (
 )
 from calib.errors import StoreError
 from calib.graph.load import Graph
-from calib.graph.save import save_model
 from calib.graph.select import Selection
-from calib.graph.taps import Tap, float_tensors, groups_within, sized, taps_from_tensors
-from calib.observe import LengthAxes, Observation, length_axes, observe, tapped_engine
+from calib.graph.taps import Tap, float_tensors, groups_within, taps_from_tensors
+from calib.observe import LengthAxes, Observation, observe, tapped_engine
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
+from calib.stages.padding import padded_axes, shapes_by_batch
 from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch
-from data_loaders.types import Array
 
 ENOUGH_SHARE = 0.95
 """`samples: auto` does not wait for the last few thresholds: some never settle."""
@@ -72,18 +69,16 @@ def observed(bench: Workbench, inputs: Inputs, ready: Prepared, shard: Shard) ->
 
     Raises:
         StoreError: if `calibration.statistics` is unusable, stale, or lacks a shard.
-        DataError: if an activation is not finite.
+        DataError: if an output of the FP32 model is not finite.
     """
-    graph, selection = ready.graph, ready.selection
+    graph = ready.graph
     key = made_from(bench, inputs, ready)
     given = bench.experiment.calibration.statistics
     if given is not None:
         return _given(given, key)
 
-    needed = set(selection.activation_tensors)
-
     def make(folder: Path, advance: Advance) -> None:
-        _observe(bench, inputs, graph, needed, key, shard, folder, advance)
+        _observe(bench, inputs, graph, key, shard, folder, advance)
 
     total = inputs.calibration.scan.samples // shard.of
     parts = {"shard": [shard.number, shard.of]} if shard.of > 1 else {}
@@ -143,24 +138,18 @@ def _observe(
     bench: Workbench,
     inputs: Inputs,
     graph: Graph,
-    needed: set[str],
     key: dict[str, Any],
     shard: Shard,
     folder: Path,
     advance: Advance,
 ) -> None:
     taps = taps_from_tensors(graph, key["tensors"])
-    optional = {tap.source for tap in taps if needed.isdisjoint(tap.tensors)}
-    groups = _groups(bench, inputs, graph, taps, folder)
-    axes = _length_axes(bench, inputs, graph, taps, folder)
-    passes = [
-        _pass(bench, inputs, graph, group, optional, axes, shard, folder, advance)
-        for group in groups
-    ]
+    groups = _groups(bench, inputs, graph, taps)
+    axes = padded_axes(bench, inputs, graph, taps)
+    passes = [_pass(bench, inputs, graph, group, axes, shard, folder, advance) for group in groups]
     parts = {source: part for seen in passes for source, part in seen.parts.items()}
-    counted = [tap for tap in taps if tap.source in parts]
     content = StatisticsFile(
-        parts={name: parts[tap.source].renamed(name) for tap in counted for name in tap.tensors},
+        parts={name: parts[tap.source].renamed(name) for tap in taps for name in tap.tensors},
         made_from=key,
         shards=((shard.number,), shard.of),
         batches=max(seen.batches for seen in passes),
@@ -180,7 +169,6 @@ def _pass(
     inputs: Inputs,
     graph: Graph,
     taps: tuple[Tap, ...],
-    optional: set[str],
     axes: LengthAxes,
     shard: Shard,
     folder: Path,
@@ -204,7 +192,8 @@ def _pass(
             taps,
             on_batch=advance,
             length_axes=axes,
-            optional=optional,
+            outputs=[str(value.name) for value in graph.graph.outputs],
+            scored=inputs.task_output.name,
             threads=bench.backend.threads,
             stop=stop if settings.samples == "auto" else None,
         )
@@ -228,7 +217,7 @@ def _batches(inputs: Inputs, shard: Shard) -> Iterator[tuple[int, Batch]]:
 
 
 def _groups(
-    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...], folder: Path
+    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...]
 ) -> list[tuple[Tap, ...]]:
     """The taps in groups that fit the budget, by what the largest batch needs."""
     budget = bench.experiment.calibration.memory_mb
@@ -236,7 +225,7 @@ def _groups(
     if budget is None or not inner:
         return [taps]
     largest = max(inputs.calibration.batches(), key=_values)
-    (shapes,) = _shapes(bench, graph, list(inner), [largest], folder)
+    (shapes,) = shapes_by_batch(bench, graph, list(inner), [largest])
     sizes = {n: math.prod(shape.tolist()) * _FLOAT_BYTES for n, shape in shapes.items()}
     groups = [tuple(inner[n] for n in names) for names in groups_within(sizes, budget * 1e6)]
     # Model inputs are there anyway.
@@ -244,42 +233,6 @@ def _groups(
     if len(groups) > 1:
         bench.progress.note(f"calibration.memory_mb = {budget:g}: {len(groups)} passes")
     return groups
-
-
-def _length_axes(
-    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...], folder: Path
-) -> LengthAxes:
-    """The axes of the taps that are padded, from the shapes of two samples of unlike length."""
-    if not bench.experiment.calibration.ignore_padding:
-        return {}
-    lengths = [axes[0] for axes in inputs.calibration.scan.shapes.values() if len(axes) == 1]
-    if all(shortest == longest for shortest, _, longest in lengths):
-        return {}
-    padded = next((b for b in inputs.calibration.batches() if b.real is not None), None)
-    if padded is None or padded.real is None:
-        return {}
-    lengths = padded.real.sum(axis=1)
-    order = lengths.argsort(kind="stable")
-    pair = [inputs.calibration.stack([padded.samples[order[k]]]) for k in (0, -1)]
-    inner = [tap.source for tap in taps if not tap.is_input]
-    outer = [tap.source for tap in taps if tap.is_input]
-    short, long = (
-        {**shapes, **{name: np.array(batch.inputs[name].shape) for name in outer}}
-        for batch, shapes in zip(pair, _shapes(bench, graph, inner, pair, folder), strict=True)
-    )
-    return length_axes((int(lengths[order[0]]), int(lengths[order[-1]])), (short, long))
-
-
-def _shapes(
-    bench: Workbench, graph: Graph, tensors: list[str], batches: list[Batch], folder: Path
-) -> list[dict[str, Array]]:
-    """The shapes of these tensors in each batch, int64 (rank,), without keeping their values."""
-    path = folder / "sized.onnx"
-    save_model(sized(graph, tensors), path)
-    with bench.backend.engine(path, spinning=False) as engine:
-        found = [engine.infer(batch.inputs).values() for batch in batches]
-    path.unlink()
-    return [dict(zip(tensors, shapes, strict=True)) for shapes in found]
 
 
 def _values(batch: Batch) -> int:

@@ -13,13 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.analysis.flips import expected_flips_pct, margins, variance_for_flips
+from calib.analysis.scores import (
+    centred_scores,
+    changed_decisions,
+    decisions_from_output,
+    known_scores,
+    squares_by_sample,
+)
 from calib.backends.base import Engine
 from calib.errors import ConfigError
 from calib.graph.load import Graph
 from calib.graph.scores import Score, scores_from_model
 from calib.graph.taps import tapped
 from calib.stages.inputs import Inputs
-from calib.stages.rows import by_sample, changed_decisions, decisions_from_output
 from calib.stages.workbench import Workbench
 from data_loaders import Batch, Sample
 from data_loaders.types import Array
@@ -117,10 +123,12 @@ class Panel:
 
     def _margins(self, score: Score) -> tuple[NDArray[np.float64], float]:
         """FP32's margins, and the mean square of its scores."""
-        arrays = [_centred(reference[score.tensor], score.axis) for reference in self.reference]
-        values = sum(array.size for array in arrays)
+        raw = [reference[score.tensor] for reference in self.reference]
+        known = [known_scores(array) for array in raw]
+        arrays = [centred_scores(a, score.axis, k) for a, k in zip(raw, known, strict=True)]
+        values = sum(a.size if k is None else int(k.sum()) for a, k in zip(raw, known, strict=True))
         power = sum(float(np.square(array).sum()) for array in arrays) / max(values, 1)
-        return np.concatenate([margins(array) for array in arrays]), power
+        return np.concatenate([margins(array) for array in raw]), power
 
     def exposed(self, graph: Graph) -> Graph:
         """A copy of a variant of the model that shows the scores."""
@@ -151,15 +159,16 @@ class Panel:
         for batch, reference, decided, found in self._runs(engine, settings, samples):
             squares.append({})
             for score in self.scores:
-                wanted = _centred(reference[score.tensor], score.axis)
+                known = known_scores(reference[score.tensor])
+                wanted = centred_scores(reference[score.tensor], score.axis, known)
                 with np.errstate(invalid="ignore", over="ignore"):
-                    error = np.square(_centred(found[score.tensor], score.axis) - wanted)
+                    own = centred_scores(found[score.tensor], score.axis, known)
+                    error = np.square(own - wanted)
                 signal[score] += float(np.square(wanted).sum())
                 noise[score] += float(error.sum())
-                squares[-1][score] = by_sample(error, len(batch), self.axes.get(score))
-            changed += changed_decisions(
-                decided, decisions_from_output(found[self.task_output], self.task_axis)
-            )
+                squares[-1][score] = squares_by_sample(error, len(batch), self.axes.get(score))
+            own_decisions = decisions_from_output(found[self.task_output], self.task_axis)
+            changed += changed_decisions(decided, own_decisions)
             seen += len(batch)
         used = [score for score in self.scores if signal[score] > 0]
         share = sum(noise[score] / signal[score] for score in used) / max(len(used), 1)
@@ -271,11 +280,6 @@ def _reference_engine(
     if {*tensors} <= {value.name for value in inputs.model.graph.graph.outputs}:
         return bench.backend.engine(inputs.model.path)
     return bench.engine(tapped(inputs.model.graph, tensors))
-
-
-def _centred(array: Array, axis: int | None) -> NDArray[np.float64]:
-    wide = array.astype(np.float64)
-    return wide if axis is None else wide - wide.mean(axis=axis, keepdims=True)
 
 
 def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:

@@ -24,7 +24,7 @@ from calib.stages.inputs import Inputs
 from calib.stages.mixed import groups_of
 from calib.stages.observation import Shard, observed
 from calib.stages.panel import Panel, open_panel
-from calib.stages.prepare import Prepared, prepared
+from calib.stages.prepare import Prepared, prepared, without_unfit
 from calib.stages.thresholds import find_thresholds
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
@@ -66,7 +66,7 @@ def sensitivity(bench: Workbench, inputs: Inputs) -> SensitivityRecord:
 
     Raises:
         ModelError: if nothing can be quantized.
-        DataError: if an activation is not finite.
+        DataError: if an output of the FP32 model is not finite.
     """
     experiment = bench.experiment
     spec = experiment.calibration.calibrators[0]
@@ -79,6 +79,7 @@ def sensitivity(bench: Workbench, inputs: Inputs) -> SensitivityRecord:
     ready = prepared(bench, inputs)
     seen = observed(bench, inputs, ready, Shard())
     whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    ready = without_unfit(bench, ready, whole)
     statistics = {name: whole[name] for name in ready.selection.activation_tensors}
     amax = find_thresholds(bench, inputs, ready, seen, spec, statistics).amax
     key = {

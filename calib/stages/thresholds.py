@@ -1,8 +1,7 @@
-"""Every calibrator's thresholds, how they came about, and what is odd about them."""
+"""Every calibrator's thresholds, and how they came about."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -17,6 +16,7 @@ from calib.calibrators import (
     TensorStatistics,
     amax_from_statistics,
     convergence,
+    trusted,
 )
 from calib.calibrators.cache import load_amax
 from calib.errors import ConfigError
@@ -39,11 +39,15 @@ class Thresholds:
         amax: the thresholds.
         formula: by which each was found, if by one.
         chosen: the same where the calibrator is one that chooses, else empty.
+        fallback: by tensor that has too few values for it, the calibrator that was to be used.
+        values: by tensor of `fallback`, how many it has.
     """
 
     amax: dict[str, float]
     formula: dict[str, Calibrator]
     chosen: dict[str, Calibrator]
+    fallback: dict[str, Calibrator] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
 
 
 def find_thresholds(
@@ -71,7 +75,17 @@ def find_thresholds(
     else:
         formula = dict.fromkeys(statistics, spec)
     amax = {name: amax_from_statistics(formula[name], s) for name, s in statistics.items()}
-    return Thresholds({**amax, **ready.amax}, formula, chosen)
+    fallback = {
+        name: formula[name]
+        for name, found in statistics.items()
+        # Where all is zero, or the threshold is a shift's, there is nothing to find.
+        if trusted(formula[name], found) != formula[name]
+        and found.amax > 0
+        and name not in ready.amax
+    }
+    formula = {name: trusted(formula[name], found) for name, found in statistics.items()}
+    values = {name: wanted.usable_values(statistics[name]) for name, wanted in fallback.items()}
+    return Thresholds({**amax, **ready.amax}, formula, chosen, fallback, values)
 
 
 def _given_thresholds(spec: CacheSpec, statistics: dict[str, TensorStatistics]) -> Thresholds:
@@ -130,20 +144,3 @@ def find_growth(
     made = bench.artifact("growth", "enough samples?", key, make, len(wanted))
     found = _GROWTH.validate_json((made.path / "growth.json").read_bytes())
     return dict(zip(wanted, found, strict=True))
-
-
-def odd_thresholds(
-    bench: Workbench, statistics: dict[str, TensorStatistics], thresholds: dict[str, Thresholds]
-) -> Iterator[str]:
-    """A sentence for each tensor that held nothing, one value, or had no scale in a cache."""
-    for name, found in statistics.items():
-        if found.count == 0:
-            yield f"{name} held no value in any calibration sample"
-        elif found.zeros == found.count:
-            yield f"{name} was zero in every calibration sample"
-        elif found.minimum == found.maximum:
-            yield f"{name} was {found.minimum:g} in every calibration sample"
-    for spec in bench.experiment.calibration.calibrators:
-        formula = thresholds[spec.name].formula
-        if isinstance(spec, CacheSpec) and formula:
-            yield f"{spec.path} has no scale for {', '.join(formula)}: minmax was taken"

@@ -49,3 +49,18 @@ def test_more_than_half_can_never_change():
 def test_no_noise_changes_nothing():
     assert expected_flips_pct(np.array([1.0]), 0.0) == 0.0
     assert expected_flips_pct(np.array([]), 1.0) == 0.0
+
+
+def test_over_a_masked_class_the_margin_is_as_wide_as_any_and_a_row_of_masks_has_none():
+    scores = np.array(
+        [
+            [3.0, 1.0, -np.inf],
+            [2.0, -np.inf, -np.inf],
+            [0.5, -3.4e38, -3.4e38],
+            [-np.inf, -np.inf, -np.inf],
+            [4.0, 3.0, np.nan],
+        ],
+        dtype=np.float32,
+    )
+    np.testing.assert_array_equal(margins(scores), [2.0, 2.0, 2.0])
+    assert math.isfinite(variance_for_flips(margins(scores), 1.0))

@@ -108,3 +108,28 @@ def test_percentiles_are_numpys_and_p99_needs_a_hundred_runs():
     assert record.p99_ms == pytest.approx(np.percentile(values, 99))
     assert record.samples_per_second == pytest.approx(4000 / np.median(values))
     assert latency_record(tuple(values[:99]), {"x": np.zeros((4, 3))}, 2, 4).p99_ms is None
+
+
+@given(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.4e38, 3.4e38]), max_size=9))
+def test_where_the_reference_is_no_number_nothing_is_compared(bad):
+    reference, candidate = pair(shape=(4, 6))
+    reference.ravel()[: len(bad)], candidate.ravel()[: len(bad)] = bad, 7.0
+    total = TensorErrorAccumulator("t")
+    for half in (slice(2), slice(2, 4)):
+        total.add(reference[half], candidate[half])
+    a, b = (v.ravel()[len(bad) :].astype(np.float64) for v in (reference, candidate))
+    found = total.result()
+    assert found.left_out == len(bad)
+    assert found.samples == 4
+    assert found.sqnr_db == pytest.approx(10 * np.log10(a @ a / np.sum((a - b) ** 2)))
+    assert found.max_abs == pytest.approx(np.abs(a - b).max())
+    candidate[3, 5] = np.nan
+    total.add(reference, candidate)
+    assert total.result().sqnr_db == -math.inf
+
+
+def test_a_tensor_of_masks_alone_is_no_evidence():
+    total = TensorErrorAccumulator("t")
+    total.add(np.full((3, 2), -np.inf, np.float32), np.full((3, 2), -np.inf, np.float32))
+    found = total.result()
+    assert (found.samples, found.left_out, found.sqnr_db) == (0, 6, None)

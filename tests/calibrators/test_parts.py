@@ -1,5 +1,7 @@
 """Statistics in parts: shards merge to the bytes of one process, whatever the split."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from calib.calibrators import (
     convergence,
     statistics_from_array,
 )
+from calib.calibrators.not_finite import NotFinite
 from calib.calibrators.parts import PARTS_MAX, TensorParts, part_size
 from calib.calibrators.statistics_file import (
     StatisticsFile,
@@ -189,10 +192,47 @@ def test_a_cut_or_older_file_is_refused(tmp_path):
         with pytest.raises(StoreError, match="no calibration statistics"):
             load_statistics(path)
     np.savez(path, header=np.array('{"format": 1}'))
-    with pytest.raises(StoreError, match="format 1, expected 2"):
+    with pytest.raises(StoreError, match="format 1, expected 3"):
         load_statistics(path)
     with pytest.raises(StoreError):
         load_statistics(tmp_path / "none.npz")
+
+
+def test_what_is_not_finite_is_kept_by_shard_and_merges_to_the_bytes_of_one_process(tmp_path):
+    data = [batch.reshape(-1, 1) for batch in batches(20)]
+    for number in (3, 4, 17):
+        data[number] = np.array([[1.0], [np.nan], [-np.inf]], dtype=np.float32)
+
+    def counted_in(shard, of, name):
+        counter = PartedAccumulator("x")
+        for number, batch in enumerate(data):
+            if number % of == shard - 1:
+                ids = [f"{number}.{row}" for row in range(len(batch))]
+                counter.add(number, batch, ids=ids)
+        return as_bytes(counter.freeze(), tmp_path, name, ((shard,), of))
+
+    whole = counted_in(1, 1, "whole.npz")
+    for shard in (1, 2, 3):
+        counted_in(shard, 3, f"{shard}.npz")
+    for order in ((1, 2, 3), (3, 1, 2)):
+        merged = merge_files([tmp_path / f"{shard}.npz" for shard in order])
+        assert as_bytes(merged.parts["x"], tmp_path, "merged.npz") == whole
+    found = load_statistics(tmp_path / "whole.npz").parts["x"].whole()
+    assert found.not_finite == NotFinite(3, 0, 3, 6, ("17.1", "17.2", "3.1"))
+    assert found.count == sum(len(batch) for batch in data) - 6
+
+
+def test_a_file_of_format_2_holds_nothing_that_is_not_finite(tmp_path):
+    path = shard_file(tmp_path, 1, 1)
+    now = load_statistics(path)
+    with np.load(path) as archive:
+        columns = {name: archive[name] for name in archive.files}
+    header = json.loads(str(columns.pop("header")))
+    del header["not_finite"]
+    np.savez(path, header=np.array(json.dumps({**header, "format": 2})), **columns)
+    then = load_statistics(path)
+    assert then.parts["x"].whole().not_finite == NotFinite()
+    assert as_bytes(then.parts["x"], tmp_path) == as_bytes(now.parts["x"], tmp_path)
 
 
 def test_no_pickle_is_ever_read(tmp_path):

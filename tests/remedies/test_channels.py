@@ -238,3 +238,25 @@ def test_a_convolution_has_the_covariance_of_its_patches():
     assert len(rows) == 4 * 7 * 6
     wanted = np.cov(rows.T, bias=True)
     np.testing.assert_allclose(found.covariances[window][0], wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -3.4e38])
+@pytest.mark.parametrize("window", [ROW, Window(1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))])
+def test_what_is_no_number_is_given_up_and_says_so_without_a_warning(bad, window):
+    clean = np.ones((2, 4, 3, 4), dtype=np.float32)
+    broken = clean.copy()
+    broken[1, 2, 1, 3] = bad
+    for order in ((clean, broken), (broken, clean)):
+        accumulator = ChannelAccumulator({window: Kept(2, 4)})
+        for number, array in enumerate(order):
+            accumulator.add((f"{number} a", f"{number} b"), array)
+        assert accumulator.freeze() is None
+        low, high = accumulator.extremes
+        assert not (low >= -1e18 and high <= 1e18)
+
+
+def test_what_is_no_number_in_padding_does_not_matter():
+    samples = texts(1)
+    ids, array, real = padded(samples, filler=np.nan)
+    expected = accumulated([((i,), v[None], None) for i, v in samples], {ROW: ALL})
+    assert_equal(accumulated([(ids, array, real)], {ROW: ALL}), expected)

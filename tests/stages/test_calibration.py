@@ -329,11 +329,14 @@ def test_scalars_and_empty_tensors_are_counted_and_a_bad_scalar_names_the_batch(
     assert seen.parts["scalar"].whole().amax == 3
     assert seen.parts["empty"].whole().count == 0
     outputs["scalar"] = np.asarray(np.float32(np.nan))
-    with pytest.raises(DataError, match="samples a, b"):
-        observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, length_axes=axes)
+    seen = observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, length_axes=axes)
+    bad = seen.parts["scalar"].whole().not_finite
+    assert (bad.nan, bad.ids) == (1, ("a", "b"))
+    with pytest.raises(DataError, match=r"output scalar.*samples a, b"):
+        observe(Fixed(outputs), [(0, batch)], taps, on_batch=lambda _: None, outputs=["scalar"])
 
 
-def test_a_tensor_that_need_not_be_finite_is_given_up_with_a_warning(workspace):
+def test_an_output_of_infinities_that_is_not_scored_has_no_threshold_and_a_warning(workspace):
     proto = models.mlp()
     proto.graph.node.append(helper.make_node("Log", ["h3"], ["log"], name="log"))
     proto.graph.output.append(

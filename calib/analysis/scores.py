@@ -1,12 +1,34 @@
-"""What belongs to each sample of a batch."""
+"""Scores of FP32 and of a variant, as they are compared: centred, and masks left out."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.masks import MASK_AMAX
 from data_loaders.types import Array
 
 
-def by_sample(squares: Array, samples: int, axis: int | None) -> NDArray[np.float64]:
+def known_scores(reference: Array) -> NDArray[np.bool_] | None:
+    """Where FP32's scores are no masks, bool of their shape; None if they are none anywhere."""
+    with np.errstate(invalid="ignore"):
+        found = np.abs(reference) <= MASK_AMAX
+    return None if found.all() else found
+
+
+def centred_scores(
+    array: Array, axis: int | None, known: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """The scores less their mean along the axis, float64; 0 where they are not known."""
+    if known is None:
+        wide = array.astype(np.float64)
+        return wide if axis is None else wide - wide.mean(axis=axis, keepdims=True)
+    wide = np.where(known, array, 0.0).astype(np.float64)
+    if axis is None:
+        return wide
+    count = np.maximum(known.sum(axis=axis, keepdims=True), 1)
+    return np.where(known, wide - wide.sum(axis=axis, keepdims=True) / count, 0.0)
+
+
+def squares_by_sample(squares: Array, samples: int, axis: int | None) -> NDArray[np.float64]:
     """Sums of a batch's values: float64 (samples,), or (1,) where they cannot be told apart.
 
     Args:
