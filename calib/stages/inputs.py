@@ -1,6 +1,5 @@
 """The model and the data, read and checked against each other."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,19 +7,18 @@ from typing import Any
 
 from calib.config import Experiment, OnnxFileSpec
 from calib.errors import ConfigError, DataError, ModelError
-from calib.graph.embedding import embedding_rows
 from calib.graph.load import Model, load_model
 from calib.graph.opset import newest_opset
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
+from calib.stages.data_checks import refuse_other_classes, refuse_small, refuse_unlike
 from calib.stages.reference import refuse_unequal, with_reference, with_shapes
 from calib.stages.splits import Split, shared_shapes
-from calib.stages.typed import carried_dtype, typed
+from calib.stages.typed import typed
 from calib.stages.workbench import Workbench
 from data_loaders import (
     Batch,
     FiniteSamples,
-    Scan,
     data_set_from_spec,
     refuse_overlap,
     scan,
@@ -77,12 +75,12 @@ def read_inputs(bench: Workbench) -> Inputs:
         calibration = _split(experiment, "calibration", model)
         validation = _split(experiment, "validation", model)
         refuse_overlap(calibration.scan, validation.scan)
-        _refuse_small(calibration.scan, experiment)
+        refuse_small(calibration.scan, experiment)
         axes = input_axes(
             model.record.inputs, (calibration.scan, validation.scan), experiment.model.batch_axes
         )
         for name, split in (("calibration", calibration), ("validation", validation)):
-            _check_fit(model, split, axes, f"data.{name}")
+            refuse_unlike(model, split, axes, f"data.{name}")
         axes = _with_outputs(bench, model, calibration, axes)
         calibration, validation = (
             _with_axes(split, axes, model, output) for split in (calibration, validation)
@@ -96,7 +94,7 @@ def read_inputs(bench: Workbench) -> Inputs:
     names = getattr(validation.data, "class_names", None)
     kind = TaskKind(experiment.task.kind)
     if kind is TaskKind.CLASSIFICATION:
-        _check_classes(output, names, validation.scan)
+        refuse_other_classes(output, names, validation.scan)
     record = DataRecord(
         calibration=_record(experiment.data.calibration, calibration, names, kind),
         validation=_record(experiment.data.validation, validation, names, kind),
@@ -180,28 +178,6 @@ def _task_output(experiment: Experiment, model: Model) -> TensorSpec:
     return outputs[wanted]
 
 
-def _check_classes(output: TensorSpec, names: tuple[str, ...] | None, validation: Scan) -> None:
-    """Find out now, not after an hour, that labels and outputs do not belong together."""
-    classes = output.shape[-1] if output.shape else None
-    if not isinstance(classes, int):
-        return
-    if names is not None and len(names) != classes:
-        raise DataError(
-            "data.validation.classes",
-            f"does not name every class of output {output.name}",
-            got=f"{len(names)} names",
-            expected=f"{classes}, in the order of the outputs",
-        )
-    wrong = [label for label in validation.label_counts if not 0 <= label < classes]
-    if wrong:
-        raise DataError(
-            "data.validation",
-            "a label is none of the model's classes",
-            got=", ".join(map(str, wrong[:5])),
-            expected=f"0 to {classes - 1}",
-        )
-
-
 def _two_batches(split: Split) -> list[Batch]:
     """The first batch, and its first sample alone: what differs between them is dynamic."""
     first = next(split.batches())
@@ -214,79 +190,6 @@ def _split(experiment: Experiment, name: str, model: Model) -> Split:
     drop = experiment.data.non_finite == "drop"
     found = scan(data, f"data.{name}", drop_not_finite=drop)
     return Split(FiniteSamples(data) if drop else data, found, experiment.data.batch_size)
-
-
-def _refuse_small(calibration: Scan, experiment: Experiment) -> None:
-    least = experiment.data.calibration_samples_min
-    if calibration.samples < least:
-        raise DataError(
-            "data.calibration",
-            "holds too few samples for ranges that can be trusted",
-            got=f"{calibration.samples}{left_out(len(calibration.dropped))}",
-            expected=f"at least {least}",
-            fix="Give more samples, or lower data.calibration_samples_min if you must.",
-        )
-
-
-def left_out(dropped: int) -> str:
-    """What `data.non_finite: drop` did, to go behind a number of samples."""
-    return f", {dropped} left out for NaN or infinity in an input" if dropped else ""
-
-
-def _check_fit(model: Model, split: Split, axes: BatchAxes, where: str) -> None:
-    wanted = {spec.name: spec for spec in model.record.inputs}
-    got = split.scan.dtypes
-    if set(wanted) != set(got):
-        raise DataError(
-            where,
-            "its arrays are not the model's inputs",
-            got=", ".join(sorted(got)),
-            expected=", ".join(sorted(wanted)),
-            fix="Name the arrays as the model's inputs; see the loader's `inputs`.",
-        )
-    for name, spec in wanted.items():
-        if got[name] != carried_dtype(spec.dtype):
-            raise DataError(
-                where, f"input {name} has the wrong dtype", got=got[name], expected=spec.dtype
-            )
-        _check_axes(split, spec, axes.inputs[name], where)
-    _check_vocabulary(model, split, where)
-
-
-def _check_axes(split: Split, spec: TensorSpec, batch: int | None, where: str) -> None:
-    found = split.scan.shapes[spec.name]
-    smallest, largest = ([axis[at] for axis in found] for at in (0, 2))
-    wanted = [size for axis, size in enumerate(spec.shape) if axis != batch]
-    if batch is None:
-        sizes = [size for size in wanted if isinstance(size, int)]
-        wrong = smallest != largest or math.prod(smallest) != math.prod(sizes)
-    else:
-        pairs = zip(wanted, smallest, largest, strict=False)
-        wrong = len(found) != len(wanted) or any(
-            (low, high) != (size, size) for size, low, high in pairs if isinstance(size, int)
-        )
-    if wrong:
-        raise DataError(
-            where,
-            f"input {spec.name} has the wrong shape",
-            got=f"axes from {smallest} to {largest}",
-            expected=f"{wanted}, and the batch along axis {batch} of {list(spec.shape)}"
-            if batch
-            else str(wanted),
-        )
-
-
-def _check_vocabulary(model: Model, split: Split, where: str) -> None:
-    size = getattr(split.data, "vocabulary_size", None)
-    rows = embedding_rows(model.graph).get("input_ids")
-    if size is not None and rows is not None and size > rows:
-        raise DataError(
-            f"{where}.tokenizer",
-            "has more tokens than the model's embedding table has rows",
-            got=str(size),
-            expected=f"at most {rows}",
-            fix="Use the tokenizer that the model was trained with.",
-        )
 
 
 def _record(
