@@ -15,12 +15,20 @@ _GENERAL = "stay in high precision"
 _BIASED_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "Add")
 _RECURRENT_OPS = frozenset({"GRU", "LSTM", "RNN"})
 _EIGHT_BITS = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
-_NAMES = {ir.DataType.DOUBLE: "float64", ir.DataType.FLOAT: "float32"}
+_NAMES: dict[ir.DataType | None, str] = {
+    ir.DataType.DOUBLE: "float64",
+    ir.DataType.FLOAT: "float32",
+}
 _OTHER_FORMS = {
     "Einsum": "Einsum is not quantized: no runtime fuses Q/DQ into it; write it as a MatMul",
     "Attention": "Attention is one operator: what is between its MatMuls cannot be quantized",
     "DeformConv": "DeformConv is not quantized: no runtime has it in INT8",
 }
+
+
+def type_name(dtype: ir.DataType | None) -> str:
+    """As numpy calls it."""
+    return _NAMES.get(dtype, str(dtype).lower())
 
 
 def why_never(node: ir.Node) -> str | None:
@@ -40,7 +48,7 @@ def why_never(node: ir.Node) -> str | None:
         v.dtype for v in operands if v is not None and v.dtype not in (None, ir.DataType.FLOAT)
     }
     if other and node.op_type != "Add":
-        names = ", ".join(sorted(str(dtype).lower() for dtype in other if dtype is not None))
+        names = ", ".join(sorted(map(type_name, other)))
         return f"{node.op_type} on {names}: INT8 stands for float32 only"
     return _why_never_operands(node)
 
@@ -52,7 +60,7 @@ def _why_never_operands(node: ir.Node) -> str | None:
         maker = source.producer() if source is not None else None
         stored = maker.inputs[0].dtype if maker is not None and maker.inputs[0] else None
         if stored is not None and stored not in _EIGHT_BITS:
-            return f"{node.op_type} is kept as the model quantizes it, to {str(stored).lower()}"
+            return f"{node.op_type} is kept as the model quantizes it, to {type_name(stored)}"
     if node.op_type in ("Conv", "ConvTranspose") and _is_computed(second):
         return f"{node.op_type} whose kernel is computed at run time: it has no fixed scales"
     vectors = [v for v in (first, second) if v is not None and v.shape is not None]

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from calib.errors import ModelError
 from calib.graph.existing import Existing, dequantized, kept_nodes, refuse_quantized
-from calib.graph.left_alone import STANDARD_DOMAINS
+from calib.graph.left_alone import STANDARD_DOMAINS, type_name
 
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
@@ -63,7 +63,7 @@ def _refuse_weights(model: ir.Model, where: str) -> None:
         raise ModelError(
             where,
             "has no float32 weights to quantize",
-            got=f"{str(weights[0].dtype).lower()} in {weights[0].name}",
+            got=f"{type_name(weights[0].dtype)} in {weights[0].name}",
             fix="Export the model in float32.",
         )
     for value in weights:

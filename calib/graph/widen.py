@@ -16,7 +16,7 @@ _NAMES = {
     ir.DataType.BFLOAT16: ModelPrecision.BF16,
 }
 LOW_PRECISION = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
-_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
+TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 """Integers that name the type of an output: of Cast, RandomNormal, EyeLike, DequantizeLinear."""
 
 
@@ -80,7 +80,7 @@ def _float32(tensor: ir.TensorProtocol) -> np.ndarray:
 
 def _widen_attributes(node: ir.Node) -> None:
     # What a quantized tensor is read as follows its scale; a stored type must not contradict it.
-    for name in _TYPE_ATTRIBUTES:
+    for name in TYPE_ATTRIBUTES:
         if node.attributes.get_int(name, 0) in {int(kind) for kind in LOW_PRECISION}:
             node.attributes.add(ir.AttrInt64(name, int(ir.DataType.FLOAT)))
     for attribute in list(node.attributes.values()):
