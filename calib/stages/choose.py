@@ -156,10 +156,10 @@ def _some(inputs: Inputs, start: int, stop: int) -> Iterator[Batch]:
 
 
 def _sum(squares: Array, batch: Batch) -> float:
-    """Added up over what is not padding, in float64."""
+    """Added up over what is not padding, in float64; NaN is a masked row's, in FP32 as well."""
     if batch.real is not None and squares.shape == batch.real.shape:
         squares = squares[batch.real]
-    return float(np.sum(squares, dtype=np.float64))
+    return float(np.sum(squares, dtype=np.float64, where=~np.isnan(squares)))
 
 
 def _relative(sums: Mapping[TrialOutput, float]) -> TensorErrors:

@@ -217,3 +217,72 @@ def test_a_model_of_which_nothing_is_left_says_why(tmp_path, monkeypatch):
     experiment(proto, (WIDTH,), (1,))
     with pytest.raises(ModelError, match=r"no tensor to quantize.*a mask"):
         run("quantization.exclude=[first, third]")
+
+
+def masked_texts():
+    """Token ids and a mask, -inf for padded queries and keys: NaN in the rows of the padding."""
+    proto = models.attention_over_tokens()
+    table = np.random.default_rng(6).normal(size=(41, 32)).astype(np.float32)
+    for constant in proto.graph.initializer:
+        if constant.name == "table":
+            constant.CopyFrom(onnx.numpy_helper.from_array(table, "table"))
+    nodes = {node.name: node for node in proto.graph.node}
+    for name in ("cast", "unsqueeze", "gap", "bias", "mask", "pool"):
+        proto.graph.node.remove(nodes[name])
+    added = {
+        "rest": [
+            helper.make_node(
+                "Cast", ["attention_mask"], ["real"], name="cast", to=TensorProto.BOOL
+            ),
+            helper.make_node("Unsqueeze", ["real", "one"], ["keys"], name="keys"),
+            helper.make_node("Unsqueeze", ["real", "two"], ["queries"], name="queries"),
+            helper.make_node("And", ["queries", "keys"], ["both"], name="both"),
+            helper.make_node("Where", ["both", "scores", "fill"], ["masked"], name="mask"),
+        ],
+        "end": [
+            helper.make_node("Where", ["queries", "out", "zero"], ["safe"], name="mask_rows"),
+            helper.make_node("ReduceMax", ["safe"], ["y"], name="pool", axes=[1], keepdims=0),
+        ],
+    }
+    kept = list(proto.graph.node)
+    at = [node.name for node in kept].index("softmax")
+    del proto.graph.node[:]
+    proto.graph.node.extend([*kept[:at], *added["rest"], *kept[at:], *added["end"]])
+    constants = {
+        "two": np.array([2], dtype=np.int64),
+        "fill": np.array(-np.inf, dtype=np.float32),
+        "zero": np.zeros(1, dtype=np.float32),
+    }
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(v, k) for k, v in constants.items())
+    onnx.checker.check_model(proto)
+    return proto
+
+
+@pytest.mark.parametrize("remedies", ["none", "auto"])
+def test_nan_in_the_rows_of_padding_leaves_nothing_in_float(tmp_path, monkeypatch, remedies):
+    """Neither does it change a range: they are those of texts that are never padded."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(masked_texts(), "model.onnx")
+    data = {"kind": "python", "entry": "models:texts"}
+    content = {
+        "name": "texts",
+        "model": {"kind": "onnx", "path": "model.onnx"},
+        "data": {
+            "calibration": data | {"args": {"seed": 0}},
+            "validation": data | {"args": {"seed": 1}},
+        },
+        "task": {"kind": "embedding"},
+        "calibration": {"calibrators": [{"kind": "minmax"}, {"kind": "auto"}]},
+        "throughput": {"batch_sizes": []},
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(content))
+    found = [run(f"quantization.remedies={remedies}", f"data.batch_size={size}") for size in (1, 7)]
+    for result in found:
+        assert "shares" in {a.tensor for a in result.calibration.activations}
+        assert result.calibration.not_finite == ()
+        assert all(c.outputs[0].sqnr_db > 20 for c in result.candidates[1:])
+    if remedies == "none":
+        alone, padded = (
+            {a.tensor: a.amax["minmax"] for a in r.calibration.activations} for r in found
+        )
+        assert padded == pytest.approx(alone, rel=1e-5)
