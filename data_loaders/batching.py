@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from data_loaders.errors import DataError
 from data_loaders.types import Array, Batch, Sample
 
-_WINDOW_BATCHES = 32
+WINDOW_BATCHES = 32
+"""Batches whose samples are held at once."""
 
 
 def batches(
@@ -36,7 +37,7 @@ def batches(
     """
     source = iter(samples)
     shared = [name for name, axis in (axes or {}).items() if axis is None]
-    while window := list(itertools.islice(source, batch_size * _WINDOW_BATCHES)):
+    while window := list(itertools.islice(source, batch_size * WINDOW_BATCHES)):
         window.sort(key=lambda sample: (_content(sample, shared), _length(sample)))
         for _, alike in itertools.groupby(window, lambda sample: _content(sample, shared)):
             while part := list(itertools.islice(alike, batch_size)):

@@ -68,9 +68,17 @@ def refuse_changed(model: ir.Model, opset: int, where: str) -> None:
     """Raise for an operator that the converter would give another meaning.
 
     Raises:
-        ModelError: Hardmax before opset 13 that flattens: over any axis but the last.
+        ModelError: Hardmax before opset 13 that flattens: over any axis but the last; Scan of
+            opset 8, which has a batch axis of its own.
     """
     for node in model.graph.all_nodes():
+        if node.op_type == "Scan" and opset < _SCAN_CHANGED:
+            raise ModelError(
+                where,
+                f"Scan {node.name} has no equal in newer opsets",
+                got=f"opset {opset}, where its first axis is the batch",
+                fix="Export the model again with opset 13 or newer.",
+            )
         if node.op_type != "Hardmax" or opset >= _HARDMAX_CHANGED:
             continue
         axis = node.attributes.get_int("axis", 1)

@@ -12,6 +12,7 @@ from calib.graph.opset import newest_opset
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
 from calib.stages.data_checks import refuse_other_classes, refuse_small, refuse_unlike
+from calib.stages.memory import memory_notes
 from calib.stages.reference import refuse_unequal, with_reference, with_shapes
 from calib.stages.splits import Split, shared_shapes
 from calib.stages.typed import typed
@@ -81,6 +82,8 @@ def read_inputs(bench: Workbench) -> Inputs:
         )
         for name, split in (("calibration", calibration), ("validation", validation)):
             refuse_unlike(model, split, axes, f"data.{name}")
+            for note in memory_notes(model, split.scan, axes.size or split.batch_size):
+                bench.progress.note(note)
         axes = _with_outputs(bench, model, calibration, axes)
         calibration, validation = (
             _with_axes(split, axes, model, output) for split in (calibration, validation)

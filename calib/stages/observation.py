@@ -21,6 +21,7 @@ from calib.graph.taps import Tap, float_tensors, groups_within, taps_from_tensor
 from calib.observe import LengthAxes, Observation, observe, tapped_engine
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
+from calib.stages.memory import activations_mb
 from calib.stages.padding import padded_axes, shapes_by_batch
 from calib.stages.prepare import Prepared
 from calib.stages.workbench import Workbench
@@ -220,8 +221,11 @@ def _groups(
     bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...]
 ) -> list[tuple[Tap, ...]]:
     """The taps in groups that fit the budget, by what the largest batch needs."""
-    budget = bench.experiment.calibration.memory_mb
     inner = {tap.source: tap for tap in taps if not tap.is_input}
+    split = inputs.calibration
+    budget = bench.experiment.calibration.memory_mb or activations_mb(
+        graph, split.scan, split.batch_size, inner
+    )
     if budget is None or not inner:
         return [taps]
     largest = max(inputs.calibration.batches(), key=_values)
