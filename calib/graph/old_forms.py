@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from calib.errors import ModelError
 
-_RESIZE_CHANGED, _HARDMAX_CHANGED = 11, 13
+_SCAN_CHANGED, _RESIZE_CHANGED, _HARDMAX_CHANGED = 9, 11, 13
 
 
 def old_resizes(model: ir.Model, opset: int, where: str) -> dict[str, str]:
