@@ -13,7 +13,16 @@ Existing = Literal["refuse", "keep"]
 
 _PAIR_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _DYNAMIC_OPS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
-_INTEGER_OPS = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"})
+_INTEGER_OPS = frozenset(
+    [
+        "ConvInteger",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "QAttention",
+        "QGemm",
+        "QEmbedLayerNormalization",
+    ]
+)
 _FIX = "Give the model as it was before quantization, or quantized with Q/DQ pairs (QDQ)."
 _TOOLS = (
     # producer, part of a name, what it is

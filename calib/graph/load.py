@@ -30,8 +30,11 @@ Graph = ir.Model
 
 _ONLY_SHAPELESS = "Field 'shape' of 'type' is required but missing"
 """Of an output: runtimes do not need it, and we infer it."""
-_IR_VERSION = 8
-"""That of opset 17."""
+_IR_VERSION, _NEWEST_IR_VERSION = 8, 10
+"""Those of opset 17 and of opset 21."""
+_AFTER_IR_10 = frozenset(
+    kind for kind in ir.DataType if kind.name in ("FLOAT4E2M1", "FLOAT8E8M0", "INT2", "UINT2")
+)
 _CHUNK_BYTES = 1 << 24
 
 
@@ -175,8 +178,11 @@ def _external_files(path: Path, proto: onnx.ModelProto) -> list[Path]:
 
 
 def _normalised(model: ir.Model) -> ir.Model:
-    # Before IR 4 every initializer had to be an input, which it is no more.
-    model.ir_version = max(model.ir_version, _IR_VERSION)
+    # Before IR 4 every initializer had to be an input, which it is no more. What came after IR 10
+    # are types that we refuse to touch, and runtimes are slow to take the number.
+    narrow = any(value.dtype in _AFTER_IR_10 for value in model.graph.initializers.values())
+    newest = model.ir_version if narrow else _NEWEST_IR_VERSION
+    model.ir_version = min(max(model.ir_version, _IR_VERSION), newest)
     # Shapes are inferred anew: an exporter's own can be wrong, and ours decide what is refused.
     for rewrite in (
         common.InlinePass(),

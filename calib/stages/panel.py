@@ -25,6 +25,7 @@ from calib.errors import ConfigError
 from calib.graph.load import Graph
 from calib.graph.scores import Score, scores_from_model
 from calib.graph.taps import tapped
+from calib.results import ModelPrecision
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from data_loaders import Batch, Sample
@@ -277,9 +278,12 @@ def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:
 def _reference_engine(
     bench: Workbench, inputs: Inputs, tensors: list[str]
 ) -> AbstractContextManager[Engine]:
-    if {*tensors} <= {value.name for value in inputs.model.graph.graph.outputs}:
-        return bench.backend.engine(inputs.model.path)
-    return bench.engine(tapped(inputs.model.graph, tensors))
+    model = inputs.model
+    shown = {*tensors} <= {value.name for value in model.graph.graph.outputs}
+    # What FP16 loses is no loss of INT8: remedies are held against the FP32 copy then.
+    if shown and model.record.precision is ModelPrecision.FP32:
+        return bench.backend.engine(model.reference or model.path)
+    return bench.engine(tapped(model.graph, tensors))
 
 
 def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:

@@ -49,7 +49,9 @@ def with_reference(bench: Workbench, model: Model) -> Model:
     found = bench.artifact("reference", "reference", {"model": model.record.sha256}, make)
     why = json.loads((found.path / "reference.json").read_text(encoding="utf-8"))
     reference = None if why is None else found.path / "model.onnx"
-    told = _told(model.record.precision, why)
+    told = _told(model.record.precision, why, builds=bench.builder is not None)
+    if told:
+        bench.progress.note(told)
     warnings = (*model.record.warnings, *((told,) if told else ()))
     record = model.record.model_copy(update={"warnings": warnings})
     return replace(model, reference=reference, record=record)
@@ -63,7 +65,10 @@ def _why_not(bench: Workbench, path: Path) -> str | None:
         return error.problem
 
 
-def _told(precision: ModelPrecision, why: str | None) -> str:
+def _told(precision: ModelPrecision, why: str | None, *, builds: bool) -> str:
+    """What the report's reader has to know of the reference; '' if it is as always."""
+    if builds and precision is not ModelPrecision.FP32:
+        return f"the model is {precision}: every engine, the reference too, comes from an FP32 copy"
     kind = "mixed precision" if precision is ModelPrecision.MIXED else precision.upper()
     if why is not None:
         return (

@@ -170,3 +170,16 @@ def test_float32_data_beyond_fp16_is_refused_by_its_sample(tmp_path):
     x[3, 0, 0, 0] = 1e6
     with pytest.raises(DataError, match=r"row-000003.*float16"):
         finished(net(HALF), {"x": x}, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [HALF, BRAIN])
+def test_remedies_are_held_against_the_copy(kind, tmp_path):
+    """Against FP16 itself the rewritten model would seem another one, and would not be used."""
+    x = {"x": normal(5, 64, 3, 8, 8)}
+    speed = {"batch_sizes": [2], "runs": 2}
+    run = finished(net(kind), x, tmp_path, quantization="auto", throughput=speed)
+    remedies = run.result.remedies
+    assert remedies.equality_db is None or remedies.equality_db > 80
+    assert not remedies.warnings
+    assert sqnr_db(run) > 35
+    assert all(c.latency and c.peak_memory_bytes for c in run.result.candidates)
