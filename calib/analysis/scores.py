@@ -10,7 +10,8 @@ from data_loaders.types import Array
 def known_scores(reference: Array) -> NDArray[np.bool_] | None:
     """Where FP32's scores are no masks, bool of their shape; None if they are none anywhere."""
     with np.errstate(invalid="ignore"):
-        found = np.abs(reference) <= MASK_AMAX
+        # As float64: FP16 would make an infinity of the limit, and take -inf for a score.
+        found = np.abs(reference) <= np.float64(MASK_AMAX)
     return None if found.all() else found
 
 

@@ -278,12 +278,11 @@ def _scores(original: Graph, graph: Graph) -> tuple[Score, ...]:
 def _reference_engine(
     bench: Workbench, inputs: Inputs, tensors: list[str]
 ) -> AbstractContextManager[Engine]:
-    model = inputs.model
-    shown = {*tensors} <= {value.name for value in model.graph.graph.outputs}
+    shown = {*tensors} <= {value.name for value in inputs.model.graph.graph.outputs}
     # What FP16 loses is no loss of INT8: remedies are held against the FP32 copy then.
-    if shown and model.record.precision is ModelPrecision.FP32:
-        return bench.backend.engine(model.reference or model.path)
-    return bench.engine(tapped(model.graph, tensors))
+    if shown and inputs.model.record.precision is ModelPrecision.FP32:
+        return bench.backend.engine(inputs.model.reference or inputs.model.path)
+    return bench.engine(tapped(inputs.model.graph, tensors))
 
 
 def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:
@@ -292,9 +291,8 @@ def fitting_batches(inputs: Inputs, batch_size: int) -> Iterator[Batch]:
 
 
 def _batches(inputs: Inputs, *, kept: bool, batch_size: int | None = None) -> Iterator[Batch]:
-    split = inputs.calibration
-    chosen = (sample for sample in split.data if _is_kept(sample) is kept)
-    return split.batches(chosen, batch_size)
+    chosen = (sample for sample in inputs.calibration.data if _is_kept(sample) is kept)
+    return inputs.calibration.batches(chosen, batch_size)
 
 
 def _is_kept(sample: Sample) -> bool:

@@ -57,3 +57,9 @@ def test_the_batch_may_lie_along_another_axis():
     np.testing.assert_array_equal(first, [[0, 0, 0], [4, 4, 4]])
     assert changed_decisions(first, second) == 1
     assert decisions_from_output(scores, None) is None
+
+
+def test_the_limit_holds_for_fp16_whose_range_ends_before_it():
+    known = known_scores(np.array([1.0, -np.inf, 65504.0], dtype=np.float16))
+    assert known is not None
+    assert known.tolist() == [True, False, True]
