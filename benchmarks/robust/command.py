@@ -1,5 +1,6 @@
 """calib's command line in a process of its own, which may die in any way."""
 
+import faulthandler
 import os
 import re
 import resource
@@ -71,7 +72,11 @@ class Outcome:
 
 
 def command(
-    arguments: list[str], folder: Path, *, prepare: Prepare | None = None, seconds: float = 0.0
+    arguments: list[str],
+    folder: Path,
+    *,
+    prepare: Prepare | None = None,
+    spare_bytes: int = MEMORY_BYTES,
 ) -> Outcome:
     """Run a command in a forked process, in this folder.
 
@@ -79,14 +84,15 @@ def command(
         arguments: after `calib`.
         folder: its current directory.
         prepare: called in the process first.
-        seconds: it is ended after this long; 0 stands for `HANG_SECONDS`.
+        spare_bytes: address space that it may take beyond what it starts with.
     """
     begin = time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = os.fork()
         if process == 0:
+            resource.setrlimit(resource.RLIMIT_AS, (_own_bytes() + spare_bytes,) * 2)
             _run(arguments, folder, (out.fileno(), err.fileno()), prepare)
-        hung, status = _waited(process, begin + (seconds or HANG_SECONDS))
+        hung, status = _waited(process, begin + HANG_SECONDS)
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -95,19 +101,22 @@ def command(
     return Outcome(code, hung, texts[0], texts[1], time.monotonic() - begin)
 
 
+def _own_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
 def _run(
     arguments: list[str], folder: Path, streams: tuple[int, int], prepare: Prepare | None
 ) -> None:
     code = 99
     try:
         os.setsid()
+        faulthandler.disable()  # a test runner's would write to a stream of its own
         os.dup2(streams[0], 1)
         os.dup2(streams[1], 2)
         sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
         sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
         os.chdir(folder)
-        own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (own + MEMORY_BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["calib", *arguments]
         if prepare is not None:
