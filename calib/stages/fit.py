@@ -109,9 +109,10 @@ def fit(
     unfit |= {n: why for n, c in counters.items() if (why := why_out_of_range(*c.extremes))}
     # Each is let go as soon as its rows are put together, so that they are not there twice.
     found = {name: counters.pop(name).freeze() for name in list(counters)}
+    empty = {name: SAFE_AMAX for name, sample in found.items() if sample is None}
     return Fitted(
         {name: sample for name, sample in found.items() if sample is not None},
-        {name: seen.amax or SAFE_AMAX for name, seen in others_found.items()},
+        {**empty, **{name: seen.amax or SAFE_AMAX for name, seen in others_found.items()}},
         windows,
         unfit,
     )

@@ -335,3 +335,22 @@ def test_a_classifier_of_a_single_score_is_improved_without_expected_flips(works
         x = np.random.default_rng(seed).normal(size=(96, models.FEATURES)).astype(np.float32)
         np.savez(f"{name}.npz", x=x, label=np.zeros(96, dtype=np.int64))
     assert run(*AUTO, "limits={samples_min: 1}").result.remedies.expected_flips_pct is None
+
+
+def test_a_layer_of_no_rows_is_left_as_it_is(workspace):
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(32, 16)).astype(np.float32),
+        "v": rng.normal(size=(32, 16)).astype(np.float32),
+        "zero": np.array([0]),
+    }
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "zero", "zero"], ["none"], name="none"),
+        helper.make_node("MatMul", ["none", "v"], ["empty"], name="of_none"),
+        helper.make_node("MatMul", ["x", "w"], ["all"], name="of_all"),
+        helper.make_node("Concat", ["all", "empty"], ["logits"], name="both", axis=0),
+    ]
+    inputs = [("x", TensorProto.FLOAT, ["batch", 32])]
+    onnx.save(models.build(nodes, inputs, [("logits", ["batch", 16])], constants), "model.onnx")
+    result = run("quantization={remedies: auto}", *PLAIN).result
+    assert sqnr(result) > 25
