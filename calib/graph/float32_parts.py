@@ -30,6 +30,7 @@ def float32_parts(model: ir.Model) -> Mapping[ir.Node, Float32Parts]:
     - If, Loop and Scan, sequences, and operators of other domains than ONNX's own.
     - What the operator's definition does not allow in FP16, such as the scales of a Resize, and
       outputs whose type no input sets, such as the mean that a LayerNormalization gives.
+    - What a Cast gives out of the model: an index beyond 65504 would be infinity.
     - Arithmetic on sizes: from integers, and back to integers. FP16 has no odd number beyond 2048.
     """
     sizes = _size_arithmetic(model)
@@ -62,7 +63,9 @@ def _by_definition(node: ir.Node, opsets: Mapping[str, int], every: Float32Parts
         frozenset(
             i
             for i in every.outputs
-            if refuses_fp16(outputs[i]) or (own and outputs[i] not in set_by_inputs)
+            if refuses_fp16(outputs[i])
+            or (own and outputs[i] not in set_by_inputs)
+            or (name == "Cast" and node.outputs[i].is_graph_output())
         ),
     )
 

@@ -9,7 +9,6 @@ from onnx_ir.passes import common
 from calib.graph.edit import add_constant, free_name
 from calib.graph.float32_parts import Float32Parts, float32_parts
 from calib.graph.opset import raised
-from calib.graph.subgraphs import holds_graphs
 
 FP16_MAX = 65504.0
 QDQ_OPSET = 19
@@ -137,7 +136,7 @@ def _cast_graph_outputs(model: ir.Model, outputs: Iterable[int]) -> None:
     for index in outputs:
         value = model.graph.outputs[index]
         producer = value.producer()
-        if producer is None or holds_graphs(producer):
+        if producer is None or _is_float32(value):
             continue
         name, inner = str(value.name), free_name(model, f"{value.name}_fp16")
         value.name = inner
