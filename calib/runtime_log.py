@@ -17,6 +17,7 @@ _STANDARD_ERROR = 2
 _SHOWN = 160
 _PREFIX = re.compile(r"^\S+ \S+ \[\w:[^\]]*\] ")
 """The time and the place in the runtime's sources."""
+_ERROR = re.compile(r"^\S+ \S+ \[[EF]:")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -33,13 +34,20 @@ class RuntimeLog:
         return [line for line in text.splitlines() if line.strip()]
 
     def keep(self, folder: Path) -> str | None:
-        """Write them to `runtime.log`; a sentence that says so, or None if there are none."""
+        """Write them to `runtime.log`, if there are any.
+
+        Returns:
+            A sentence if there are errors among them; warnings alone are worth none.
+        """
         lines = self.lines
         if not lines:
             return None
         write_atomically(folder / LOG_NAME, "\n".join(lines) + "\n")
-        first = _PREFIX.sub("", lines[0])
-        return f"the runtime said more ({len(lines)} lines in {LOG_NAME}), first: {first[:_SHOWN]}"
+        errors = [line for line in lines if _ERROR.match(line)]
+        if not errors:
+            return None
+        first = _PREFIX.sub("", errors[0])[:_SHOWN]
+        return f"the runtime reported {len(errors)} errors ({LOG_NAME}), first: {first}"
 
 
 @contextmanager
@@ -66,7 +74,8 @@ def runtime_log(on_failure: Path) -> Iterator[RuntimeLog]:
             try:
                 yield RuntimeLog(path)
             except BackendError as error:
-                if RuntimeLog(path).keep(on_failure) and error.fix is None:
+                RuntimeLog(path).keep(on_failure)
+                if RuntimeLog(path).lines and error.fix is None:
                     error.fix = f"The runtime's own log is in {on_failure / LOG_NAME}."
                 raise
             finally:

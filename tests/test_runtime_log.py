@@ -19,12 +19,19 @@ def test_native_messages_are_kept_and_said_in_one_line(tmp_path, capfd):
         os.write(2, NATIVE)
         os.write(2, b"and more\n")
         sentence = log.keep(tmp_path)
-    assert sentence == "the runtime said more (2 lines in runtime.log), first: it broke"
+    assert sentence == "the runtime reported 1 errors (runtime.log), first: it broke"
     text = (tmp_path / "runtime.log").read_text()
     assert text.endswith("it broke\nand more\n")
     assert "\x1b" not in text
     os.write(2, b"afterwards\n")
     assert capfd.readouterr().err == "afterwards\n"
+
+
+def test_warnings_are_kept_and_not_said(tmp_path):
+    with runtime_log(tmp_path) as log:
+        os.write(2, NATIVE.replace(b"[E:", b"[W:"))
+        assert log.keep(tmp_path) is None
+    assert "it broke" in (tmp_path / "runtime.log").read_text()
 
 
 def test_without_messages_there_is_no_log(tmp_path):

@@ -231,16 +231,23 @@ def _name_nodes(model: ir.Model) -> None:
 
 
 def _forget_shared_placeholders(model: ir.Model) -> None:
-    """Paddle calls every dynamic axis `?`; TensorRT takes axes of one name for equal."""
+    """Make what stands for a dynamic axis one without a name.
+
+    Paddle calls every dynamic axis `?`, and TensorRT takes axes of one name for equal. Older
+    exporters write -1, or a batch of 0.
+    """
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None:
-            value.shape = ir.Shape(_named_axis(size) for size in value.shape)
+            sizes = [_named_axis(size) for size in value.shape]
+            value.shape = ir.Shape(
+                [None if sizes[0] == 0 else sizes[0], *sizes[1:]] if sizes else []
+            )
 
 
 def _named_axis(size: int | ir.SymbolicDim) -> int | ir.SymbolicDim | None:
     if isinstance(size, ir.SymbolicDim) and not (size.value or "").isidentifier():
         return None
-    return size
+    return None if isinstance(size, int) and size < 0 else size
 
 
 def _record(

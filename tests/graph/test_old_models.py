@@ -8,6 +8,7 @@ import pytest
 from layer_models import ALL, loaded, normal
 from onnx import TensorProto, helper, numpy_helper
 
+from calib.graph.load import load_model
 from calib.graph.qdq import insert_qdq
 from calib.graph.select import select
 
@@ -64,3 +65,12 @@ def test_an_old_model_with_its_weights_as_inputs_runs_in_int8(opset, tmp_path):
         session = ort.InferenceSession(written.SerializeToString())
         (found,) = session.run(None, {"x": x})
         assert np.square(found - wanted).sum() <= share * np.square(wanted).sum()
+
+
+@pytest.mark.parametrize("batch", [-1, 0])
+def test_a_batch_of_minus_one_or_none_is_a_dynamic_one(batch, tmp_path):
+    proto = old_model(9)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    onnx.save(proto, tmp_path / "m.onnx")
+    shape = load_model(tmp_path / "m.onnx").record.inputs[0].shape
+    assert shape == ("?", 3, 8, 8)
