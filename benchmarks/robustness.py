@@ -102,7 +102,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configs", type=int, default=500)
     parser.add_argument("--models", type=int, default=200)
-    parser.add_argument("--kills", type=int, default=24, help="places of each kind, at most")
+    parser.add_argument("--kills", type=int, default=16, help="places of each kind, at most")
     parser.add_argument("--pairs", type=int, default=3, help="times that two run at once")
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
     parser.add_argument("--only", default="", help="kinds with this in their names")
