@@ -346,3 +346,15 @@ def test_auto_says_what_it_became_and_why(workspace, monkeypatch, capsys):
         assert "tensorrt: " in note
         assert "tensorrt_rtx: " in note
         assert result.result.verdict.verdict is Verdict.PASS
+
+
+def test_a_processor_that_prefers_uint8_runs_the_same_grid_in_it(workspace, monkeypatch):
+    exact = ("throughput.batch_sizes=[]", "backend.optimization=disabled")
+    plain = run(*exact)
+    monkeypatch.setattr("calib.stages.calibrate.prefers_unsigned", lambda: True)
+    twin = run(*exact)
+    for name in ("int8-entropy", "int8-minmax"):
+        files = {path.name for path in (twin.directory / "models" / name).iterdir()}
+        assert files >= {"model.onnx", "onnxruntime.onnx"}
+        assert twin.result.candidate(name).outputs == plain.result.candidate(name).outputs
+    assert any("onnxruntime.onnx" in note for note in twin.result.notes)

@@ -13,6 +13,7 @@ from polygraphy.backend.onnxrt import OnnxrtRunner
 from pydantic import BaseModel, ConfigDict, Field
 
 from calib.backends.bfloat16 import Float32Session
+from calib.backends.processor import is_x86, sums_bytes_exactly
 from calib.errors import BackendError
 from data_loaders.types import Array
 
@@ -136,6 +137,11 @@ class OnnxRuntime:
         cpu_alone = self.spec.providers == ("CPUExecutionProvider",)
         return cpu_alone and self.spec.optimization == "all"
 
+    @property
+    def emulates_fp16(self) -> bool:
+        """Whether FP16 is computed in float32, with Casts around: on x86 it has no kernels."""
+        return self.spec.providers == ("CPUExecutionProvider",) and is_x86()
+
     def write_optimized(self, model_path: Path, target: Path) -> None:
         """Write the model as this runtime, on this machine, would run it.
 
@@ -159,6 +165,9 @@ class OnnxRuntime:
             "providers": ", ".join(self.spec.providers),
             "threads": str(self.threads),
             "optimization": self.spec.optimization,
+            "8-bit sums": "exact by the processor"
+            if sums_bytes_exactly()
+            else "exact by session.x64quantprecision, for want of VNNI",
         }
 
     def _options(self, *, spinning: bool = True) -> ort.SessionOptions:
@@ -170,9 +179,10 @@ class OnnxRuntime:
         if not spinning:
             # Threads that spin after a run would take the cores from whoever reads its outputs.
             options.add_session_config_entry("session.force_spinning_stop", "1")
-        # A core without VNNI adds U8xS8 products in 16 bits, which can overflow and would be taken
-        # for quantization error; this asks for the exact kernels there.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if not sums_bytes_exactly():
+            # An overflow would be taken for quantization error: this asks for exact kernels, which
+            # are slower.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         return options
 
     def _session(

@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from calib.backends.processor import prefers_unsigned
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
 from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax
 from calib.graph.save import save_model
 from calib.graph.select import Selection
+from calib.graph.unsigned import with_unsigned_activations
 from calib.progress import Advance
 from calib.results import CalibrationRecord, Precision
 from calib.stages.calibration_record import calibration_record, calibration_warnings
@@ -20,6 +22,12 @@ from calib.stages.thresholds import find_growth, find_thresholds, other_threshol
 from calib.stages.unfit import why_unfit
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
+
+TWIN_NAME = "onnxruntime.onnx"
+TWIN_NOTE = (
+    f"INT8 was run as {TWIN_NAME}: model.onnx, which is for TensorRT, with activations in uint8; "
+    "the grid is the same, and this processor multiplies it faster"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Candidate:
 
     Attributes:
         plan: its TensorRT engine, where one was built that can run here.
+        twin: the same grid in the types that ONNX Runtime is fastest in, where that differs.
     """
 
     name: str
@@ -67,6 +76,12 @@ class Candidate:
     digest: str
     warnings: tuple[str, ...] = ()
     plan: Path | None = None
+    twin: Path | None = None
+
+    @property
+    def runs(self) -> Path:
+        """The ONNX file that ONNX Runtime runs."""
+        return self.twin or self.path
 
 
 def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
@@ -152,6 +167,7 @@ def _int8(
     bench: Workbench, calibration: Calibration, name: str, calibrator: str, rest: Precision
 ) -> Candidate:
     amax = calibration.amax[calibrator]
+    is_twin = bench.builder is None and prefers_unsigned()
     key = {
         "calibration": calibration.digest,
         # Equal thresholds of two calibrators would make one look as if an earlier run had built it.
@@ -159,6 +175,7 @@ def _int8(
         "amax": amax,
         "rest": rest.value,
         "selection": bench.experiment.quantization.model_dump(mode="json"),
+        "twin": is_twin,
     }
 
     def make(folder: Path, _: Advance) -> None:
@@ -167,6 +184,8 @@ def _int8(
         if rest is Precision.FP16:
             graph, warnings = to_fp16(graph)
         save_model(graph, folder / "model.onnx")
+        if is_twin:
+            save_model(with_unsigned_activations(graph), folder / TWIN_NAME)
         scales = {tensor: float(scale_from_amax(value)) for tensor, value in amax.items()}
         write_atomically(folder / "scales.json", json.dumps(scales, indent=1, sort_keys=True))
         write_atomically(folder / "warnings.json", json.dumps(warnings))
@@ -180,6 +199,7 @@ def _int8(
         found.path / "model.onnx",
         found.digest,
         _warnings(found.path),
+        twin=found.path / TWIN_NAME if is_twin else None,
     )
 
 

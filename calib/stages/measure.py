@@ -46,7 +46,7 @@ def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
         if candidate.plan is not None and bench.builder is not None:
             runner = make_runner(candidate.plan, bench.builder.spec.kind, candidate.name)
         else:
-            runner = bench.backend.runner(candidate.path, candidate.name)
+            runner = bench.backend.runner(candidate.runs, candidate.name)
         save_outputs(runner, split.batches(), folder, advance)
         if candidate.precision is Precision.FP32:
             refuse_broken_reference(folder, inputs.task_output.name, split.batches())

@@ -80,7 +80,7 @@ def _timed_sizes(bench: Workbench, inputs: Inputs) -> list[int]:
 def _open(bench: Workbench, candidate: Candidate) -> AbstractContextManager[Engine]:
     if candidate.plan is not None and bench.builder is not None:
         return open_engine(bench, candidate.plan)
-    return bench.backend.engine(candidate.path)
+    return bench.backend.engine(candidate.runs)
 
 
 def _time(
@@ -120,7 +120,7 @@ def measure_memory(bench: Workbench, inputs: Inputs, candidate: Candidate) -> in
 
     def make(folder: Path, _: Advance) -> None:
         feed = speed_batch(inputs, size).inputs
-        peak = peak_memory_bytes(candidate.path, bench.backend.spec, feed)
+        peak = peak_memory_bytes(candidate.runs, bench.backend.spec, feed)
         write_atomically(folder / "peak.json", json.dumps(peak))
 
     found = bench.artifact("memory", f"memory of {candidate.name}", key, make)
