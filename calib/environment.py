@@ -27,6 +27,12 @@ _PACKAGES = [
 ]
 
 
+_STAGES = frozenset(
+    ["numba", "numpy", "onnx", "onnx-ir", "onnxruntime", "polygraphy", "tokenizers"]
+)
+_BUILDERS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx_cu13"}
+
+
 def environment_record(backend: Backend) -> Environment:
     """What this process runs on. Nothing in it identifies a person or a host by name."""
     commit, dirty = _git_state(Path.cwd())
@@ -44,6 +50,17 @@ def environment_record(backend: Backend) -> Environment:
         git_commit=commit,
         git_dirty=dirty,
     )
+
+
+def stage_packages(builder: str | None) -> dict[str, str]:
+    """Those of them that what a stage keeps depends on.
+
+    Args:
+        builder: the kind of backend that builds engines, if one does: others' packages may come
+            and go.
+    """
+    wanted = _STAGES | ({_BUILDERS[builder]} if builder in _BUILDERS else set())
+    return {name: version for name, version in package_versions().items() if name in wanted}
 
 
 def package_versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeEngine, OnnxRunti
 from calib.backends.tensorrt import TensorRtBuilder, choose, open_builder
 from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
-from calib.environment import package_versions
+from calib.environment import stage_packages
 from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.journal import Journal
@@ -21,7 +21,18 @@ from calib.progress import Advance, Progress
 from calib.results import StageRecord
 from calib.store import Artifact, Store, sha256_from_tree
 
-_JUDGING = frozenset({"cli.py", "gate.py", "rules.py", "limits.py", "terminal.py", "progress.py"})
+_JUDGING = frozenset(
+    [
+        "advice.py",
+        "cli.py",
+        "gate.py",
+        "rules.py",
+        "limits.py",
+        "terminal.py",
+        "progress.py",
+        "analysis/speedup.py",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
         progress=progress,
         made_by={
             "code": [sha256_from_tree(root, exclude=_JUDGING) for root in sources],
-            "packages": package_versions(),
+            "packages": stage_packages(builder.spec.kind if builder else None),
             "backend": runtime.model_dump(mode="json"),
         },
         notes=notes,
