@@ -2,6 +2,7 @@
 
 import math
 
+from calib.advice import speed_advice
 from calib.errors import ConfigError
 from calib.limits import LimitsSpec
 from calib.results import (
@@ -60,6 +61,7 @@ def evaluate(result: RunResult, limits: LimitsSpec) -> RunVerdict:
         verdict=verdict.verdict,
         chosen=chosen.name,
         reason=_reason(chosen, verdict),
+        advice=speed_advice(result, chosen) if verdict.verdict is Verdict.PASS else "",
         candidates=judged,
     )
 

@@ -27,6 +27,8 @@ from calib.rundir import place, run_directory
 from calib.runtime_log import runtime_log
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import (
+    TWIN_NAME,
+    TWIN_NOTE,
     Calibration,
     Candidate,
     build_candidates,
@@ -105,6 +107,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
                     *bench.notes,
                     *inputs.notes,
                     *_not_compared(records),
+                    *([TWIN_NOTE] if any(c.twin for c in candidates) else []),
                     *filter(None, [log.keep(folder)]),
                 ),
                 verdict=_UNJUDGED,
@@ -233,6 +236,7 @@ def _judged(
         calibrator=candidate.calibrator,
         rest=candidate.rest,
         model_path=_model_name(candidate),
+        emulated=_is_emulated(bench, candidate),
         model_sha256=sha256_from_file(candidate.path),
         size_bytes=_size_bytes(candidate, inputs),
         peak_memory_bytes=None,
@@ -243,6 +247,11 @@ def _judged(
         tail=() if is_reference else found.tail,
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )
+
+
+def _is_emulated(bench: Workbench, candidate: Candidate) -> bool:
+    half = Precision.FP16 in (candidate.precision, candidate.rest)
+    return half and bench.builder is None and bench.backend.emulates_fp16
 
 
 def _saturated(
@@ -267,7 +276,7 @@ def _keep_models(candidates: tuple[Candidate, ...], calibration: Calibration, fo
     for candidate in candidates:
         if candidate.precision is Precision.FP32:
             continue
-        for pattern in ("model.onnx*", "scales.json"):
+        for pattern in ("model.onnx*", f"{TWIN_NAME}*", "scales.json"):
             for part in candidate.path.parent.glob(pattern):
                 place(part, folder / "models" / candidate.name / part.name)
     place(calibration.statistics_file, folder / "statistics.npz")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from calib.advice import speedup_over
 from calib.limits import LimitsSpec
 from calib.results import CandidateRecord, LatencyRecord, RunResult
 
@@ -203,11 +204,11 @@ def _speedup(facts: Facts, rival: str) -> Found:
     own, other = facts.latency(facts.candidate.name), facts.latency(rival)
     if own is None or other is None:
         return Found(None, 0, f"the candidate and {rival} were not both timed at this batch size")
-    return Found(
-        other.p50_ms / own.p50_ms,
-        min(own.runs, other.runs),
-        f"{own.p50_ms:.3g} ms against {other.p50_ms:.3g} ms at batch {own.batch_size}",
-    )
+    found = speedup_over(facts.result, facts.candidate.name, rival, own.batch_size)
+    if found is None:
+        return Found(None, 0, "a precision is emulated on this processor: its time says nothing")
+    times = f"{own.p50_ms:.3g} ms against {other.p50_ms:.3g} ms at batch {own.batch_size}"
+    return Found(found.ratio, found.rounds, f"{times}: {found}")
 
 
 def latency_p50(facts: Facts) -> Found:

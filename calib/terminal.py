@@ -205,6 +205,8 @@ def print_verdict(console: Console, verdict: RunVerdict) -> None:
     console.print()
     console.print(verdict.verdict.replace("_", " "), style=_STYLE[verdict.verdict], end="  ")
     console.print(verdict.reason, markup=False, highlight=False, soft_wrap=True)
+    if verdict.advice:
+        console.print(verdict.advice, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_diagnosis(console: Console, found: Diagnosis) -> None:
@@ -262,4 +264,5 @@ def _speed_cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
     if not candidate.latency or not result.reference.latency:
         return ["-", "-"]
     own, reference = candidate.latency[-1], result.reference.latency[-1]
-    return [f"{own.p50_ms:.2f}", f"{reference.p50_ms / own.p50_ms:.2f}x"]
+    ratio = "emulated" if candidate.emulated else f"{reference.p50_ms / own.p50_ms:.2f}x"
+    return [f"{own.p50_ms:.2f}", ratio]

@@ -40,7 +40,7 @@ def latency(p50, runs=100):
         p99_ms=p50 * 1.2,
         mean_ms=p50,
         samples_per_second=8000 / p50,
-        samples_ms=tuple(p50 + i / 1000 for i in range(runs)),
+        samples_ms=tuple(p50 + (i - (runs - 1) / 2) / 1000 for i in range(runs)),
     )
 
 

@@ -82,7 +82,11 @@ def candidate_row(result: RunResult, candidate: CandidateRecord) -> dict[str, st
     medians = {c.name: c.latency[-1].p50_ms for c in result.candidates if c.latency}
     own = latency.p50_ms if latency else None
 
+    emulated = {c.name for c in result.candidates if c.emulated}
+
     def speedup(rival: str) -> str:
+        if own and rival in medians and emulated & {candidate.name, rival}:
+            return "emulated"
         return f"{medians[rival] / own:.2f}×" if own and rival in medians else _NOTHING  # noqa: RUF001
 
     reference = candidate.precision is Precision.FP32

@@ -113,6 +113,11 @@ class CandidateRecord(Record):
     calibrator: str | None
     rest: Precision | None = Field(description="INT8: precision of what is not quantized.")
     model_path: str = Field(description="Relative to the run's directory.")
+    emulated: bool = Field(
+        default=False,
+        description="It was run in a wider precision than its own, for want of kernels: its time "
+        "says nothing.",
+    )
     model_sha256: str
     size_bytes: int
     peak_memory_bytes: int | None = Field(

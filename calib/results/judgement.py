@@ -33,4 +33,5 @@ class RunVerdict(Record):
     verdict: Verdict
     chosen: str | None = Field(description="The candidate the verdict speaks of.")
     reason: str
+    advice: str = Field(default="", description="What to do where no limit says it.")
     candidates: tuple[CandidateVerdict, ...]

@@ -1,0 +1,37 @@
+"""What to do about a verdict, where a limit does not say it."""
+
+from calib.analysis.speedup import Speedup, paired_speedup
+from calib.results import CandidateRecord, Precision, RunResult
+
+
+def speedup_over(
+    result: RunResult, own: str, rival: str, batch_size: int | None = None
+) -> Speedup | None:
+    """The speed-up of one candidate over another, at a batch size or at the largest both ran.
+
+    None if they were not both timed there, or one of them ran in an emulated precision: then its
+    time says nothing.
+    """
+    pair = [c for name in (own, rival) for c in result.candidates if c.name == name]
+    if len(pair) < 2 or any(c.emulated for c in pair):
+        return None
+    first, second = ({r.batch_size: r for r in c.latency} for c in pair)
+    sizes = first.keys() & second.keys()
+    size = batch_size if batch_size is not None else max(sizes, default=None)
+    if size not in sizes:
+        return None
+    return paired_speedup(first[size].samples_ms, second[size].samples_ms)
+
+
+def speed_advice(result: RunResult, candidate: CandidateRecord) -> str:
+    """A sentence where an INT8 candidate is no faster than what one could ship instead; or none."""
+    if candidate.precision is not Precision.INT8:
+        return ""
+    for rival, name in ((Precision.FP16, "FP16"), (Precision.FP32, "FP32")):
+        found = speedup_over(result, candidate.name, rival.value)
+        if found is None:
+            continue
+        if found.is_faster:
+            return ""
+        return f"No faster than {name} here ({found}): ship {name}, or find out why."
+    return ""
