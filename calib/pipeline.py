@@ -27,6 +27,7 @@ from calib.rundir import place, run_directory
 from calib.runtime_log import runtime_log
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import (
+    NATIVE_NOTE,
     TWIN_NAME,
     TWIN_NOTE,
     Calibration,
@@ -108,6 +109,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
                     *inputs.notes,
                     *_not_compared(records),
                     *([TWIN_NOTE] if any(c.twin for c in candidates) else []),
+                    *([NATIVE_NOTE] if calibration.ranges else []),
                     *filter(None, [log.keep(folder)]),
                 ),
                 verdict=_UNJUDGED,

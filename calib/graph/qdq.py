@@ -118,7 +118,7 @@ def insert_qdq(
             pairs[key] = (
                 existing_pair(value) or fake_quantized(model, value, amax[site.tensor])
                 if site.axis is None
-                else _weight_dequantized(model, value, site, own)
+                else dequantized_weight(model, value, site, own)
             )
         nodes[site.node].replace_input_with(site.index, pairs[key])
     corrected = selection.quantized_nodes & given.bias.keys()
@@ -134,16 +134,21 @@ def fake_quantized(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
     name = str(value.name)
     scale = add_constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
     zero = add_constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
-    quantized = _node(model, "QuantizeLinear", [value, scale, zero], name, ir.DataType.INT8)
+    quantized = quantizer_node(
+        model, "QuantizeLinear", [value, scale, zero], name, ir.DataType.INT8
+    )
     quantized.shape = value.shape
-    result = _node(model, "DequantizeLinear", [quantized, scale, zero], name, ir.DataType.FLOAT)
+    result = quantizer_node(
+        model, "DequantizeLinear", [quantized, scale, zero], name, ir.DataType.FLOAT
+    )
     result.shape = value.shape
     return result
 
 
-def _weight_dequantized(
+def dequantized_weight(
     model: ir.Model, value: ir.Value, site: Site, own: QuantizedWeight | None
 ) -> ir.Value:
+    """The output of a DequantizeLinear of a weight in INT8, its own codes or the nearest ones."""
     if value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
     name = f"{site.node}_corrected" if own else f"{value.name}_axis{site.axis}"
@@ -154,12 +159,12 @@ def _weight_dequantized(
         add_constant(model, f"{name}_zero_point", np.zeros(weight.scales.shape, dtype=np.int8)),
     ]
     axis = {"axis": site.axis}
-    result = _node(model, "DequantizeLinear", inputs, name, ir.DataType.FLOAT, axis)
+    result = quantizer_node(model, "DequantizeLinear", inputs, name, ir.DataType.FLOAT, axis)
     result.shape = value.shape
     return result
 
 
-def _node(
+def quantizer_node(
     model: ir.Model,
     op_type: str,
     inputs: list[ir.Value],
@@ -167,6 +172,7 @@ def _node(
     dtype: ir.DataType,
     attributes: Mapping[str, int] | None = None,
 ) -> ir.Value:
+    """The output of a new node at the graph's end, named by what it quantizes."""
     name = free_name(model, f"{base}_{op_type}")
     node = ir.node(op_type, inputs, dict(attributes or {}), name=name)
     output = node.outputs[0]

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from calib.errors import ModelError
+from calib.graph.absorbed import behind_absorbed
 from calib.graph.existing import dequantized, kept_nodes
 from calib.graph.left_alone import left_alone, why_never
 from calib.graph.selection_spec import WEIGHTED_OPS, SelectionSpec
@@ -105,6 +106,8 @@ def _why_float(node: ir.Node, spec: SelectionSpec) -> str | None:
         return _why_float_add(node, spec)
     if node.op_type not in spec.ops:
         return f"{node.op_type} stays in high precision"
+    if spec.layout == "native" and _makes_output(node):
+        return "its output is the model's: ONNX Runtime has integer kernels only between integers"
     if node.op_type in ("MatMul", "Gemm"):
         small = [
             size for size in _contraction(node) if size is not None and size < spec.min_channels
@@ -112,6 +115,11 @@ def _why_float(node: ir.Node, spec: SelectionSpec) -> str | None:
         if small:
             return f"K or N is {min(small)}, below {spec.min_channels}: INT8 would not pay"
     return None
+
+
+def _makes_output(node: ir.Node) -> bool:
+    """Whether it is a Conv whose output cannot be rounded."""
+    return node.op_type == "Conv" and behind_absorbed(node.outputs[0]).is_graph_output()
 
 
 def _contraction(node: ir.Node) -> tuple[int | None, int | None]:

@@ -18,6 +18,12 @@ class SelectionSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    layout: Literal["tensorrt", "native"] = Field(
+        default="tensorrt",
+        description="`tensorrt`: symmetric int8 at the inputs, what TensorRT runs. `native`: an "
+        "INT8 model to ship on ONNX Runtime: asymmetric uint8 from the same pass, outputs "
+        "quantized where integers can flow on, Relu and Clip absorbed.",
+    )
     ops: tuple[WeightedOp, ...] = Field(
         default=WEIGHTED_OPS, description="Operators whose inputs are quantized."
     )

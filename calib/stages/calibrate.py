@@ -1,12 +1,15 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from calib.backends.processor import prefers_unsigned
+from calib.calibrators import TensorStatistics
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
+from calib.graph.native import Range, insert_native_qdq, native_tensors, unsigned_grid
 from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax
 from calib.graph.save import save_model
 from calib.graph.select import Selection
@@ -29,6 +32,11 @@ TWIN_NOTE = (
     "the grid is the same, and this processor multiplies it faster"
 )
 
+NATIVE_NOTE = (
+    "quantization.layout is native: model.onnx is for ONNX Runtime, in uint8 with zero points; "
+    "TensorRT wants `layout: tensorrt`"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -41,6 +49,7 @@ class Calibration:
         corrections: of weights and biases, by remedies.
         amax: threshold by tensor, by calibrator name.
         others: the same for tensors that are not quantized.
+        ranges: of `quantization.layout: native`: (minimum, maximum) by tensor, by calibrator.
         record: for the report.
         statistics_file: the saved histograms.
         digest: of everything the statistics depend on.
@@ -57,6 +66,7 @@ class Calibration:
     statistics_file: Path
     digest: str
     remedied: Remedied | None = None
+    ranges: dict[str, dict[str, Range]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,11 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     warnings = tuple(calibration_warnings(bench, ready, before, seen, whole, thresholds))
     record = record.model_copy(update={"others": others, "warnings": warnings})
     amax = {name: found.amax for name, found in thresholds.items()}
+    ranges: dict[str, dict[str, Range]] = {}
+    if bench.experiment.quantization.layout == "native":
+        wanted = native_tensors(graph, selection)
+        for name, found in amax.items():
+            ranges[name] = _clipped(wanted, whole, {**others.get(name, {}), **found})
     return Calibration(
         plain=ready.plain,
         graph=graph,
@@ -122,7 +137,21 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
         statistics_file=seen.path,
         digest=seen.digest,
         remedied=ready.remedied,
+        ranges=ranges,
     )
+
+
+def _clipped(
+    tensors: Iterable[str], whole: Mapping[str, TensorStatistics], amax: Mapping[str, float]
+) -> dict[str, Range]:
+    """What was seen of each tensor that has a threshold, as far as that lets it."""
+    return {
+        name: (max(whole[name].minimum, -amax[name]), min(whole[name].maximum, amax[name]))
+        if whole[name].count
+        else (-amax[name], amax[name])
+        for name in tensors
+        if name in amax
+    }
 
 
 def build_candidates(
@@ -167,7 +196,8 @@ def _int8(
     bench: Workbench, calibration: Calibration, name: str, calibrator: str, rest: Precision
 ) -> Candidate:
     amax = calibration.amax[calibrator]
-    is_twin = bench.builder is None and prefers_unsigned()
+    native = calibration.ranges.get(calibrator)
+    is_twin = native is None and bench.builder is None and prefers_unsigned()
     key = {
         "calibration": calibration.digest,
         # Equal thresholds of two calibrators would make one look as if an earlier run had built it.
@@ -176,17 +206,27 @@ def _int8(
         "rest": rest.value,
         "selection": bench.experiment.quantization.model_dump(mode="json"),
         "twin": is_twin,
+        "ranges": native,
     }
 
     def make(folder: Path, _: Advance) -> None:
-        graph = insert_qdq(calibration.graph, calibration.selection, amax, calibration.corrections)
+        model, selection = calibration.graph, calibration.selection
+        graph = (
+            insert_qdq(model, selection, amax, calibration.corrections)
+            if native is None
+            else insert_native_qdq(model, selection, native, calibration.corrections)
+        )
         warnings: tuple[str, ...] = ()
         if rest is Precision.FP16:
             graph, warnings = to_fp16(graph)
         save_model(graph, folder / "model.onnx")
         if is_twin:
             save_model(with_unsigned_activations(graph), folder / TWIN_NAME)
-        scales = {tensor: float(scale_from_amax(value)) for tensor, value in amax.items()}
+        scales = (
+            {tensor: float(scale_from_amax(value)) for tensor, value in amax.items()}
+            if native is None
+            else {tensor: [float(x) for x in unsigned_grid(*r)] for tensor, r in native.items()}
+        )
         write_atomically(folder / "scales.json", json.dumps(scales, indent=1, sort_keys=True))
         write_atomically(folder / "warnings.json", json.dumps(warnings))
 

@@ -16,6 +16,7 @@ from calib.calibrators.statistics_file import (
 )
 from calib.errors import StoreError
 from calib.graph.load import Graph
+from calib.graph.native import native_tensors
 from calib.graph.select import Selection
 from calib.graph.taps import Tap, float_tensors, groups_within, taps_from_tensors
 from calib.observe import LengthAxes, Observation, observe, tapped_engine
@@ -98,6 +99,8 @@ def observed_tensors(bench: Workbench, graph: Graph, selection: Selection) -> tu
     makes_cache = bench.builder is not None and bench.builder.int8 == "cache"
     if wanted == "all" or (wanted == "auto" and makes_cache):
         return float_tensors(graph)
+    if bench.experiment.quantization.layout == "native":
+        return native_tensors(graph, selection)
     return selection.activation_tensors
 
 

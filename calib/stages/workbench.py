@@ -14,6 +14,7 @@ from calib.backends.tensorrt import TensorRtBuilder, choose, open_builder
 from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
 from calib.environment import stage_packages
+from calib.errors import ConfigError
 from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.journal import Journal
@@ -118,6 +119,14 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
         notes = (why,)
         experiment = experiment.model_copy(update={"backend": spec})
     builder = None if isinstance(spec, OnnxRuntimeSpec) else open_builder(spec)
+    if builder is not None and experiment.quantization.layout == "native":
+        raise ConfigError(
+            "quantization.layout",
+            "is for ONNX Runtime, and the backend builds TensorRT engines",
+            got="native",
+            expected="tensorrt",
+            fix="Set quantization.layout=tensorrt, or backend.kind=onnxruntime.",
+        )
     runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
     sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
     store = Store(experiment.output.store)
