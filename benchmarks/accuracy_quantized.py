@@ -25,6 +25,8 @@ BATCH = 16
 OURS = "calib"
 ALONE = "only-"
 """Before the name of a remedy: that one, with minmax."""
+NATIVE = "native-"
+"""Before a calibrator, or auto: in the layout for ONNX Runtime."""
 TIMEOUT = 900.0
 
 TRANSFORMERS = frozenset({"minilm_newsgroups", "minilm_text2", "preln_encoder", "ocr_recognizer"})
@@ -189,13 +191,16 @@ def _experiment(case: ModelCase, folder: Path, method: str, work: Path) -> dict[
 
 
 def _calibrator(method: str) -> str:
-    return "minmax" if method.startswith(ALONE) else method
+    return "minmax" if method.startswith(ALONE) else method.removeprefix(NATIVE)
 
 
 def _quantization(method: str) -> dict[str, Any]:
     if method.startswith(ALONE):
         return {"quantization": {"remedies": [method.removeprefix(ALONE)]}}
-    return {"quantization": "auto"} if method == "auto" else {}
+    spec: dict[str, Any] = {"layout": "native"} if method.startswith(NATIVE) else {}
+    if _calibrator(method) == "auto":
+        spec |= {"remedies": "auto", "mixed_precision": "auto"}
+    return {"quantization": spec}
 
 
 class ChildError(Exception):
