@@ -16,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _BYTES_MAX = 10_000_000
 _NODES_MAX = 200_000
+_BITS_MAX = 64
 _LINES_MAX = 20
 
 _SHOWN = reprlib.Repr()
@@ -50,6 +51,19 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _integer(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
+    """An integer of a size that Python also writes out: no setting is larger than 64 bits."""
+    value = int(loader.construct_yaml_int(node))
+    if value.bit_length() > _BITS_MAX:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"an integer is beyond {_BITS_MAX} bits", node.start_mark
+        )
+    return value
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def _written_out(node: yaml.Node, known: dict[int, int | None]) -> int:

@@ -168,3 +168,12 @@ def test_generated_documents_are_up_to_date():
     assert gate == namespace["gate_page"](gate)
     schema = (ROOT / "configs" / "experiment.schema.json").read_text()
     assert schema == namespace["schema_file"]()
+
+
+@pytest.mark.parametrize("digits", ["1" + "0" * 30, "0x" + "f" * 4000, "0b" + "1" * 20000])
+def test_an_integer_that_no_setting_has_is_refused_where_it_stands(tmp_path, digits, capfd):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"calibration:\n  calibrators:\n  - kind: {digits}\n")
+    with pytest.raises(ConfigError, match=r"c.yaml:3:11.*beyond 64 bits"):
+        load_experiment(path)
+    assert capfd.readouterr().err == ""
