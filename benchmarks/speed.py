@@ -43,6 +43,7 @@ PEERS = (
     ("nncf", "performance"),
     ("nncf", "mixed"),
 )
+OWN = ("minmax", "auto", f"{NATIVE}minmax", f"{NATIVE}auto")
 BATCHES = (1, 16)
 COMPARED = 256
 """Validation samples for the SQNR."""
@@ -85,15 +86,17 @@ class Engine:
         return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
 
 
-def engines_of(case: ModelCase, folder: Path, work: Path, timeout: float) -> Iterator[Engine]:
+def engines_of(
+    case: ModelCase, folder: Path, work: Path, options: argparse.Namespace
+) -> Iterator[Engine]:
     """FP32, FP16, ours and the peers'; what cannot be made is said and left out."""
     exact = not sums_bytes_exactly()
     yield Engine("fp32", folder / "model.onnx")
     half = work / "fp16.onnx"
     save_model(to_fp16(load_model(folder / "model.onnx").graph)[0], half)
     yield Engine("fp16 (emulated)", half)
-    for method in ("minmax", "auto", f"{NATIVE}minmax", f"{NATIVE}auto"):
-        made = by_calib(case, folder, method, False, timeout)
+    for method in options.ours:
+        made = by_calib(case, folder, method, False, options.timeout)
         if made.error:
             print(f"{case.name}: calib {method}: {made.error}", file=sys.stderr)
             continue
@@ -104,7 +107,7 @@ def engines_of(case: ModelCase, folder: Path, work: Path, timeout: float) -> Ite
         yield Engine(f"{OURS} {method}", path, exact)
     yield Engine("onnxruntime dynamic", _dynamic(folder, work))
     for tool, method in PEERS:
-        made = by_peer(case, folder, tool, method, False, timeout)
+        made = by_peer(case, folder, tool, method, False, options.timeout)
         if made.error:
             print(f"{case.name}: {tool} {method}: {made.error}", file=sys.stderr)
             continue
@@ -127,7 +130,7 @@ def measured(case: ModelCase, options: argparse.Namespace) -> list[Engine]:
     work.mkdir()
     running: dict[str, ort.InferenceSession] = {}
     engines = []
-    for engine in engines_of(case, folder, work, options.timeout):
+    for engine in engines_of(case, folder, work, options):
         graph = work / "optimized.onnx"
         try:
             running[engine.name] = engine.open(options.threads, graph)
@@ -228,6 +231,8 @@ def missed(case: ModelCase, engines: list[Engine], size: int) -> Iterator[str]:
     found = {name: pairs[size].ratio for name, pairs in speedups(engines).items()}
     ours = {e.name: e for e in engines if e.name.startswith(f"{OURS} {NATIVE}")}
     peers = [e for e in engines if e.name.split()[0] in ("onnxruntime", "modelopt", "nncf")]
+    if not ours:
+        return
     best = max(ours, key=lambda name: found[name])
     target = _TARGETS[processor_class()]
     if case.name in _JUDGED and found[best] < target:
@@ -244,6 +249,7 @@ def main() -> None:
     """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(CASES))
+    parser.add_argument("--ours", nargs="+", choices=OWN, default=list(OWN))
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,5 +1,6 @@
 """A run from the config to the report: the story on one page."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -86,7 +87,9 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
         calibration = calibrate(bench, inputs)
         candidates = build_candidates(bench, inputs, calibration)
         config = experiment.model_dump(mode="json")
-        run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{digest_from_key(config)[:6]}"
+        # Two runs may start within one millisecond.
+        own = digest_from_key({"config": config, "process": os.getpid()})
+        run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{own[:6]}"
         with run_directory(parent, run_id) as folder:
             with SamplesCsv(folder / "samples.csv") as samples:
                 files = _Files(folder, samples)

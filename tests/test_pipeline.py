@@ -379,3 +379,10 @@ def test_the_native_layout_is_refused_where_tensorrt_engines_are_built(workspace
     monkeypatch.setattr("calib.stages.workbench.open_builder", lambda _: object())
     with pytest.raises(ConfigError, match=r"quantization.layout: is for ONNX Runtime"):
         run("quantization.layout=native", "backend={kind: tensorrt_rtx}")
+
+
+def test_runs_of_two_processes_never_share_a_directory(workspace, monkeypatch):
+    """Even if they start within one millisecond."""
+    first = run("throughput.batch_sizes=[]").result.run_id
+    monkeypatch.setattr("calib.pipeline.os.getpid", lambda: -1)
+    assert run("throughput.batch_sizes=[]").result.run_id[-6:] != first[-6:]
