@@ -33,5 +33,17 @@ def speed_advice(result: RunResult, candidate: CandidateRecord) -> str:
             continue
         if found.is_faster:
             return ""
+        if _is_for_tensorrt(result):
+            return (
+                f"No faster than {name} on ONNX Runtime here ({found}). This layout is TensorRT's, "
+                "and this is not its speed; to ship on ONNX Runtime, set "
+                "quantization.layout=native."
+            )
         return f"No faster than {name} here ({found}): ship {name}, or find out why."
     return ""
+
+
+def _is_for_tensorrt(result: RunResult) -> bool:
+    """Whether INT8 was run by another runtime than the one that its layout is for."""
+    layout = result.config.get("quantization", {}).get("layout")
+    return layout == "tensorrt" and result.environment.backend == "onnxruntime"

@@ -73,6 +73,14 @@ def test_an_int8_that_is_no_faster_than_fp16_is_told_so():
     assert speed_advice(timed(1.0, 1.9), int8_of(timed(1.0, 1.9))) == ""
 
 
+def test_a_layout_for_tensorrt_is_not_judged_by_onnx_runtimes_speed():
+    run = timed(2.0, 1.9)
+    run = run.model_copy(update={"config": {"quantization": {"layout": "tensorrt"}}})
+    said = speed_advice(run, int8_of(run))
+    assert "not its speed" in said
+    assert "layout=native" in said
+
+
 def test_an_emulated_fp16_is_left_out_and_fp32_is_the_rival():
     run = timed(2.0, 1.9, emulated=True)
     assert speedup_over(run, int8_of(run).name, "fp16") is None
