@@ -24,12 +24,11 @@ from calib.results import (
     TensorError,
     Verdict,
 )
-from calib.rundir import place, run_directory
+from calib.rundir import run_directory
 from calib.runtime_log import runtime_log
 from calib.stages.analyse import Outputs, analyse_candidate
 from calib.stages.calibrate import (
     NATIVE_NOTE,
-    TWIN_NAME,
     TWIN_NOTE,
     Calibration,
     Candidate,
@@ -39,6 +38,7 @@ from calib.stages.calibrate import (
 from calib.stages.engine_runs import BuiltEngine, with_layer_times
 from calib.stages.engines import build_engines
 from calib.stages.inputs import Inputs, read_inputs
+from calib.stages.keep import keep_models, keep_sessions
 from calib.stages.measure import (
     compare,
     compare_layers,
@@ -46,12 +46,11 @@ from calib.stages.measure import (
     saturation,
 )
 from calib.stages.observation import Shard, observed
-from calib.stages.pinned import pinned
 from calib.stages.prepare import prepared
 from calib.stages.sensitivity import sensitivity
 from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.workbench import Workbench, open_workbench
-from calib.store import digest_from_key, sha256_from_file, write_atomically
+from calib.store import digest_from_key, place, sha256_from_file
 
 _SHOWN = 5
 _UNJUDGED = RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=())
@@ -119,7 +118,8 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
             )
             result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
             with progress.stage("report", None):
-                _keep_models(candidates, calibration, folder)
+                keep_models(candidates, calibration, folder)
+                keep_sessions(bench, candidates, result, folder)
                 write_report(result, folder)
         return FinishedRun(result, parent / run_id)
 
@@ -275,19 +275,3 @@ def _model_name(candidate: Candidate) -> str:
     if candidate.precision is Precision.FP32:
         return str(candidate.path)
     return f"models/{candidate.name}/model.onnx"
-
-
-def _keep_models(candidates: tuple[Candidate, ...], calibration: Calibration, folder: Path) -> None:
-    for candidate in candidates:
-        if candidate.precision is Precision.FP32:
-            continue
-        for pattern in ("model.onnx*", f"{TWIN_NAME}*", "scales.json"):
-            for part in candidate.path.parent.glob(pattern):
-                place(part, folder / "models" / candidate.name / part.name)
-    place(calibration.statistics_file, folder / "statistics.npz")
-    if calibration.remedied is not None:
-        write_atomically(folder / "quantization.yaml", pinned(calibration.remedied))
-        for part in calibration.remedied.path.parent.glob("rewritten.onnx*"):
-            place(
-                part, folder / "models" / "rewritten" / part.name.replace("rewritten", "model", 1)
-            )

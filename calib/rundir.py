@@ -1,9 +1,7 @@
 """The directory of one run: it appears whole or not at all."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from calib.errors import StoreError
@@ -11,7 +9,6 @@ from calib.leftovers import sweep
 from calib.results import RunResult
 from calib.store import folder_to_fill
 
-_EXTERNAL_DATA = ".data"
 _RUN_IDS = r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}"
 
 
@@ -27,19 +24,6 @@ def run_directory(parent: Path, run_id: str) -> Iterator[Path]:
         yield partial
         partial.chmod(0o755)
         partial.replace(parent / run_id)
-
-
-def place(source: Path, target: Path) -> None:
-    """Put a file of the store into the run: a hard link where the disk allows, else a copy.
-
-    External data of a model is always copied: ONNX refuses to read it where it has two names.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.suffix != _EXTERNAL_DATA:
-        with suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copyfile(source, target)
 
 
 def load_result(run: Path) -> RunResult:

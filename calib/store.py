@@ -9,10 +9,11 @@ never a wrong number.
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.replace(path)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
+
+
+_EXTERNAL_DATA = ".data"
 
 
 @contextmanager
@@ -192,3 +196,16 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
         f"cannot write here: {error.strerror or error}",
         fix="Choose another directory with --set output.reports=… or free some space.",
     )
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file of the store into the run: a hard link where the disk allows, else a copy.
+
+    External data of a model is always copied: ONNX refuses to read it where it has two names.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix != _EXTERNAL_DATA:
+        with suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)

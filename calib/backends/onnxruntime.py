@@ -24,6 +24,7 @@ _LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _WARNINGS, _ERRORS = 2, 3
+_EXACT = {"session.x64quantprecision": "1"}
 _GRAPH_ATTRIBUTES = (b"\n\x04body", b"\n\x0bthen_branch")
 """As a protobuf spells them: field 1, the length, the text."""
 
@@ -170,6 +171,15 @@ class OnnxRuntime:
             else "exact by session.x64quantprecision, for want of VNNI",
         }
 
+    def session_settings(self) -> dict[str, Any]:
+        """What sessions are opened with, by ONNX Runtime's names, so that others can do so."""
+        return {
+            "providers": list(self.spec.providers),
+            "threads": self.threads,
+            "optimization": _LEVELS[self.spec.optimization].name,
+            "entries": {} if sums_bytes_exactly() else dict(_EXACT),
+        }
+
     def _options(self, *, spinning: bool = True) -> ort.SessionOptions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -182,7 +192,8 @@ class OnnxRuntime:
         if not sums_bytes_exactly():
             # An overflow would be taken for quantization error: this asks for exact kernels, which
             # are slower.
-            options.add_session_config_entry("session.x64quantprecision", "1")
+            for key, value in _EXACT.items():
+                options.add_session_config_entry(key, value)
         return options
 
     def _session(

@@ -182,7 +182,7 @@ def test_a_deep_or_a_long_graph_is_read_or_refused(tmp_path):
 
 
 def test_external_data_in_a_run_has_one_name(tmp_path):
-    from calib.rundir import place
+    from calib.store import place
 
     _, path = external(tmp_path)
     (tmp_path / "run").mkdir()
