@@ -66,7 +66,7 @@ def test_it_says_what_the_numbers_depend_on():
     described = OnnxRuntime(OnnxRuntimeSpec(threads=3)).describe()
     assert described["threads"] == "3"
     assert described["providers"] == "CPUExecutionProvider"
-    assert set(described) == {"version", "providers", "threads", "optimization"}
+    assert set(described) == {"version", "providers", "threads", "optimization", "8-bit sums"}
 
 
 def test_peak_memory_grows_with_what_an_engine_needs(model):
