@@ -9,9 +9,8 @@ import argparse
 import json
 import shutil
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,13 @@ from benchmarks.accuracy_scores import rows_of  # noqa: E402
 from benchmarks.measure import sqnr_db  # noqa: E402
 from benchmarks.models import MODELS, ModelCase  # noqa: E402
 from calib.analysis.speedup import Speedup, paired_speedup  # noqa: E402
-from calib.backends.processor import prefers_unsigned, sums_bytes_exactly  # noqa: E402
+from calib.analysis.throughput import time_engines  # noqa: E402
+from calib.backends.onnxruntime import OnnxRuntimeEngine  # noqa: E402
+from calib.backends.processor import (  # noqa: E402
+    prefers_unsigned,
+    processor_flags,
+    sums_bytes_exactly,
+)
 from calib.graph.fp16 import to_fp16  # noqa: E402
 from calib.graph.load import load_model  # noqa: E402
 from calib.graph.read import read_graph  # noqa: E402
@@ -70,7 +75,7 @@ class Engine:
     name: str
     path: Path
     exact: bool = False
-    times: dict[int, list[float]] = field(default_factory=dict)
+    times: dict[int, Sequence[float]] = field(default_factory=dict)
     sqnr: float = float("inf")
     integer: float = 0.0
 
@@ -146,7 +151,12 @@ def measured(case: ModelCase, options: argparse.Namespace) -> list[Engine]:
         engine.sqnr = sqnr_db(wanted, _all(running[engine.name], feeds))
     for size in options.batches:
         batch = {name: array[:size] for name, array in feeds.items()}
-        _time(engines, running, batch, size, options.rounds)
+        ready = {name: OnnxRuntimeEngine(running[name]) for name in (e.name for e in engines)}
+        times = time_engines(
+            ready, batch, warmup_runs=1, runs=options.rounds, seconds_max=float("inf")
+        )
+        for engine in engines:
+            engine.times[size] = times[engine.name]
     return engines
 
 
@@ -157,25 +167,6 @@ def _all(session: ort.InferenceSession, feeds: Mapping[str, Any]) -> Any:
         session.run(None, {n: a[s : s + BATCHES[-1]] for n, a in feeds.items()})[0] for s in starts
     ]
     return np.concatenate(parts)
-
-
-def _time(
-    engines: list[Engine],
-    running: Mapping[str, ort.InferenceSession],
-    batch: Mapping[str, Any],
-    size: int,
-    rounds: int,
-) -> None:
-    for engine in engines:
-        running[engine.name].run(None, dict(batch))
-        engine.times[size] = []
-    order = list(engines)
-    for _ in range(rounds):
-        for engine in order:
-            begin = time.perf_counter()
-            running[engine.name].run(None, dict(batch))
-            engine.times[size].append((time.perf_counter() - begin) * 1e3)
-        order = order[1:] + order[:1]
 
 
 def integer_share(optimized: Path) -> float:
@@ -218,8 +209,6 @@ def _shown(found: Speedup) -> str:
 
 def processor_class() -> str:
     """What the targets depend on."""
-    from calib.backends.processor import processor_flags
-
     flags = processor_flags()
     if "amx_int8" in flags:
         return "amx"

@@ -8,6 +8,7 @@ from onnx.reference import ReferenceEvaluator
 
 from calib.graph.edit import free_name
 from calib.graph.selection_spec import WEIGHTED_OPS
+from calib.graph.subgraphs import holds_graphs
 from calib.graph.taps import LAYOUT_OPS
 from data_loaders.types import Array
 
@@ -79,14 +80,10 @@ def _leading_to_weights(model: ir.Model) -> set[ir.Node]:
 
 
 def _is_foldable(node: ir.Node) -> bool:
-    holds_graph = any(
-        a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for a in node.attributes.values()
-    )
     return (
         node.domain in ("", "ai.onnx")
         and node.op_type not in _LEFT_OPS
-        and not holds_graph
+        and not holds_graphs(node)
         and any(value is not None for value in node.inputs)
         and any(output.uses() for output in node.outputs)
     )

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import onnx_ir as ir
 
+from calib.graph.subgraphs import inner_graphs
 from data_loaders.types import Array
 
 _TAKEN: WeakKeyDictionary[ir.Model, set[str]] = WeakKeyDictionary()
@@ -33,12 +34,8 @@ def _names(graph: ir.Graph) -> Iterator[str]:
     for node in graph:
         yield str(node.name)
         yield from (str(output.name) for output in node.outputs)
-        for attribute in node.attributes.values():
-            if attribute.type is ir.AttributeType.GRAPH:
-                yield from _names(attribute.as_graph())
-            elif attribute.type is ir.AttributeType.GRAPHS:
-                for inner in attribute.as_graphs():
-                    yield from _names(inner)
+        for inner in inner_graphs(node):
+            yield from _names(inner)
 
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
@@ -74,5 +71,21 @@ def add_node(
     output.name = name
     if like is not None:
         output.type, output.shape = like.type, like.shape
+    model.graph.append(node)
+    return output
+
+
+def add_cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
+    """The output of a new Cast at the graph's end.
+
+    Args:
+        model: changed in place.
+        value: what is cast.
+        name: of the output; nothing in the model may have it but what is renamed for it.
+        dtype: of the output.
+    """
+    node = ir.node("Cast", [value], {"to": int(dtype)}, name=free_name(model, f"{name}_Cast"))
+    output = node.outputs[0]
+    output.name, output.dtype, output.shape = name, dtype, value.shape
     model.graph.append(node)
     return output

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.edit import add_constant, free_name
+from calib.graph.edit import add_cast, add_constant, free_name
 from calib.graph.float32_parts import Float32Parts, float32_parts
 from calib.graph.opset import raised
 
@@ -123,7 +123,7 @@ def _cast_for(
     if readers:
         suffix = "fp16" if dtype is ir.DataType.FLOAT16 else "fp32"
         name = free_name(model, f"{value.name}_{suffix}")
-        _read_instead(readers, _cast(model, value, name, dtype))
+        _read_instead(readers, add_cast(model, value, name, dtype))
 
 
 def _read_instead(readers: Iterable[Reader], value: ir.Value) -> None:
@@ -140,15 +140,7 @@ def _cast_graph_outputs(model: ir.Model, outputs: Iterable[int]) -> None:
             continue
         name, inner = str(value.name), free_name(model, f"{value.name}_fp16")
         value.name = inner
-        model.graph.outputs[index] = _cast(model, value, name, ir.DataType.FLOAT)
-
-
-def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
-    node = ir.node("Cast", [value], {"to": int(dtype)}, name=free_name(model, f"{name}_Cast"))
-    output = node.outputs[0]
-    output.name, output.dtype, output.shape = name, dtype, value.shape
-    model.graph.append(node)
-    return output
+        model.graph.outputs[index] = add_cast(model, value, name, ir.DataType.FLOAT)
 
 
 def _is_float32(value: ir.Value) -> bool:

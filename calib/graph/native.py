@@ -16,15 +16,15 @@ from calib.graph.absorbed import behind_absorbed
 from calib.graph.bias import add_to_bias
 from calib.graph.edit import add_constant
 from calib.graph.existing import existing_pair
-from calib.graph.qdq import Corrections, dequantized_weight, quantizer_node
+from calib.graph.qdq import Corrections, dequantized_weight, quantized_pair, quantizer_node
 from calib.graph.select import Selection, Site
+from calib.graph.taps import LAYOUT_OPS
 
 Range = tuple[float, float]
 
 _LEVELS = 255
 _SMALLEST = float(np.finfo(np.float32).tiny)
 _INTEGER = frozenset(["Conv", "Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat"])
-_LAYOUT = frozenset(["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"])
 
 
 def native_tensors(model: ir.Model, selection: Selection) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def _integer_outputs(model: ir.Model, selection: Selection) -> Iterator[ir.Value
 
 def _joins(node: ir.Node, integer: set[str]) -> bool:
     """Whether a node without weights has integers on every side."""
-    if node.op_type in _LAYOUT:
+    if node.op_type in LAYOUT_OPS:
         return node.inputs[0] is not None and str(node.inputs[0].name) in integer
     if node.op_type not in _INTEGER or node.op_type == "Conv" or node.domain != "":
         return False
@@ -89,7 +89,8 @@ def insert_native_qdq(
             raise AssertionError("a selected input exists")
         if site.tensor not in pairs:
             own_pair = existing_pair(value)
-            pairs[site.tensor] = own_pair or _unsigned(model, value, ranges[site.tensor])
+            grid = unsigned_grid(*ranges[site.tensor])
+            pairs[site.tensor] = own_pair or quantized_pair(model, value, *grid)
         nodes[site.node].replace_input_with(site.index, pairs[site.tensor])
     for value in outputs:
         _quantize_output(model, value, ranges, pairs)
@@ -118,7 +119,7 @@ def _quantize_output(
         return
     readers = [use for use in value.uses() if use.node.op_type != "QuantizeLinear"]
     if name not in pairs:
-        pairs[name] = _unsigned(model, value, ranges[name])
+        pairs[name] = quantized_pair(model, value, *unsigned_grid(*ranges[name]))
     for use in readers:
         use.node.replace_input_with(use.idx, pairs[name])
 
@@ -136,19 +137,6 @@ def unsigned_grid(low: float, high: float) -> tuple[np.float32, np.uint8]:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = np.float32(max((high - low) / _LEVELS, _SMALLEST))
     return scale, np.uint8(np.clip(np.rint(-low / scale), 0, _LEVELS))
-
-
-def _unsigned(model: ir.Model, value: ir.Value, limits: Range) -> ir.Value:
-    name = str(value.name)
-    scale, zero = unsigned_grid(*limits)
-    grid = [
-        add_constant(model, f"{name}_scale", np.array(scale)),
-        add_constant(model, f"{name}_zero_point", np.array(zero)),
-    ]
-    codes = quantizer_node(model, "QuantizeLinear", [value, *grid], name, ir.DataType.UINT8)
-    result = quantizer_node(model, "DequantizeLinear", [codes, *grid], name, ir.DataType.FLOAT)
-    codes.shape = result.shape = value.shape
-    return result
 
 
 def _round_bias(model: ir.Model, node: ir.Node) -> None:

@@ -131,17 +131,22 @@ def insert_qdq(
 
 def fake_quantized(model: ir.Model, value: ir.Value, amax: float) -> ir.Value:
     """The output of a new QuantizeLinear/DequantizeLinear pair behind a float value."""
+    return quantized_pair(model, value, scale_from_amax(amax), np.int8(0))
+
+
+def quantized_pair(
+    model: ir.Model, value: ir.Value, scale: np.float32, zero: np.int8 | np.uint8
+) -> ir.Value:
+    """The same on any grid of one scale; the codes are of the zero point's type."""
     name = str(value.name)
-    scale = add_constant(model, f"{name}_scale", np.array(scale_from_amax(amax)))
-    zero = add_constant(model, f"{name}_zero_point", np.array(0, dtype=np.int8))
-    quantized = quantizer_node(
-        model, "QuantizeLinear", [value, scale, zero], name, ir.DataType.INT8
-    )
-    quantized.shape = value.shape
-    result = quantizer_node(
-        model, "DequantizeLinear", [quantized, scale, zero], name, ir.DataType.FLOAT
-    )
-    result.shape = value.shape
+    grid = [
+        add_constant(model, f"{name}_scale", np.array(scale)),
+        add_constant(model, f"{name}_zero_point", np.array(zero)),
+    ]
+    dtype = ir.DataType.from_numpy(zero.dtype)
+    codes = quantizer_node(model, "QuantizeLinear", [value, *grid], name, dtype)
+    result = quantizer_node(model, "DequantizeLinear", [codes, *grid], name, ir.DataType.FLOAT)
+    codes.shape = result.shape = value.shape
     return result
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from calib.graph.edit import free_name
+from calib.graph.edit import add_cast, free_name
 from calib.graph.selection_spec import WEIGHTED_OPS
 from calib.results import ModelPrecision
 
@@ -95,7 +95,7 @@ def _cast_input(model: ir.Model, value: ir.Value, dtype: ir.DataType | None) -> 
         return
     uses = list(value.uses())
     name = free_name(model, f"{value.name}_fp32")
-    cast = _cast(model, value, name, ir.DataType.FLOAT)
+    cast = add_cast(model, value, name, ir.DataType.FLOAT)
     value.dtype = dtype
     for use in uses:
         use.node.replace_input_with(use.idx, cast)
@@ -109,15 +109,7 @@ def _cast_output(model: ir.Model, index: int, value: ir.Value, dtype: ir.DataTyp
     if value.is_initializer():
         model.graph.initializers.pop(name)
         model.graph.initializers.add(value)
-    model.graph.outputs[index] = _cast(model, value, name, dtype)
-
-
-def _cast(model: ir.Model, value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
-    node = ir.node("Cast", [value], {"to": int(dtype)}, name=free_name(model, f"{name}_Cast"))
-    output = node.outputs[0]
-    output.name, output.dtype, output.shape = name, dtype, value.shape
-    model.graph.append(node)
-    return output
+    model.graph.outputs[index] = add_cast(model, value, name, dtype)
 
 
 def _drop_casts(model: ir.Model) -> None:

@@ -37,8 +37,8 @@ def input_axes(inputs: tuple[TensorSpec, ...], scans: tuple[Scan, ...], given: A
 
     A sample has an input's axes without that of the batch. Where several could be it, it is the one
     that is called so, then the one whose name most inputs have, then a dynamic one, then the first.
-    An input whose shape is fixed
-    and that samples have whole is shared.
+    An input whose shape is fixed and that samples have whole is shared, and so is one of fixed size
+    along its batch where another's is dynamic.
 
     Args:
         inputs: the model's.
@@ -61,8 +61,12 @@ def input_axes(inputs: tuple[TensorSpec, ...], scans: tuple[Scan, ...], given: A
             axes[spec.name] = _checked(spec, given[spec.name])
         else:
             axes[spec.name] = _best(spec.shape, possible[spec.name], names)
-    axes = _without_fixed(inputs, axes, given)
-    return BatchAxes(inputs=axes, size=_size(inputs, axes))
+    sizes = _sizes(inputs, axes)
+    if any(isinstance(size, str) for size in sizes.values()):
+        fixed = {name for name, size in sizes.items() if isinstance(size, int)} - given.keys()
+        axes |= dict.fromkeys(fixed)
+    whole = [size for size in _sizes(inputs, axes).values() if isinstance(size, int)]
+    return BatchAxes(inputs=axes, size=whole[0] if whole else None)
 
 
 def _possible(shape: Shape, name: str, scans: tuple[Scan, ...]) -> list[int]:
@@ -98,33 +102,13 @@ def _best(shape: Shape, possible: list[int], names: Mapping[str, int]) -> int | 
     return max(possible, key=rank)
 
 
-def _without_fixed(
-    inputs: tuple[TensorSpec, ...], axes: Mapping[str, int | None], given: Axes
-) -> dict[str, int | None]:
-    """Where some batch is dynamic, an axis of fixed size is none."""
-    dynamic = any(
-        axis is not None and isinstance(spec.shape[axis], str)
-        for spec in inputs
-        if (axis := axes[spec.name]) is not None and spec.shape
-    )
+def _sizes(inputs: tuple[TensorSpec, ...], axes: Axes) -> dict[str, int | str]:
+    """The size, or the name, of each input's batch axis; without those that a batch shares."""
     return {
-        spec.name: None
-        if dynamic
-        and spec.name not in given
-        and (axis := axes[spec.name]) is not None
-        and isinstance(spec.shape[axis], int)
-        else axes[spec.name]
+        spec.name: spec.shape[axis]
         for spec in inputs
+        if (axis := axes[spec.name]) is not None and axis < len(spec.shape)
     }
-
-
-def _size(inputs: tuple[TensorSpec, ...], axes: Axes) -> int | None:
-    sizes = [
-        size
-        for spec in inputs
-        if (axis := axes[spec.name]) is not None and isinstance(size := spec.shape[axis], int)
-    ]
-    return sizes[0] if sizes else None
 
 
 def _checked(spec: TensorSpec, axis: int | None) -> int | None:
@@ -187,12 +171,7 @@ def output_axes(
 
 
 def _batch_name(inputs: tuple[TensorSpec, ...], axes: Axes) -> str | None:
-    names = {
-        spec.shape[axis]
-        for spec in inputs
-        if (axis := axes[spec.name]) is not None and axis < len(spec.shape)
-    }
-    (name, *others) = names or {_UNNAMED}
+    (name, *others) = set(_sizes(inputs, axes).values()) or {_UNNAMED}
     return name if isinstance(name, str) and name != _UNNAMED and not others else None
 
 

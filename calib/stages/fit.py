@@ -72,12 +72,10 @@ def fit(
         advance: told the samples done.
     """
     windows = {node: window_from_linear(linear) for node, linear in linears.items()}
+    columns = _columns(linears, windows)
     by_tensor: dict[str, list[Window]] = {}
-    columns: dict[tuple[str, Window], tuple[int, int]] = {}
-    for node, linear in linears.items():
-        by_tensor.setdefault(linear.tensor, []).append(windows[node])
-        width = linear.channels * linear.taps
-        columns[linear.tensor, windows[node]] = width, width // linear.groups
+    for tensor, window in columns:
+        by_tensor.setdefault(tensor, []).append(window)
     names = list(dict.fromkeys([*by_tensor, *others]))
     rest = {n: StatisticsAccumulator(n) for n in names if n not in by_tensor}
     taps = tuple(Tap(name, (name,), _is_input(graph, name)) for name in rest)
@@ -116,6 +114,17 @@ def fit(
         windows,
         unfit,
     )
+
+
+def _columns(
+    linears: Mapping[str, Linear], windows: Mapping[str, Window]
+) -> dict[tuple[str, Window], tuple[int, int]]:
+    """By activation and window: its columns, and those of one group."""
+    found = {}
+    for node, linear in linears.items():
+        width = linear.channels * linear.taps
+        found[linear.tensor, windows[node]] = width, width // linear.groups
+    return found
 
 
 def _kept(

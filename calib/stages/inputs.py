@@ -1,10 +1,13 @@
 """The model and the data, read and checked against each other."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from calib.backends.base import Engine
 from calib.config import Experiment, OnnxFileSpec
 from calib.errors import ConfigError, DataError, ModelError
 from calib.graph.load import Model, load_model
@@ -14,18 +17,10 @@ from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
 from calib.stages.data_checks import refuse_other_classes, refuse_small, refuse_unlike
 from calib.stages.memory import memory_notes
 from calib.stages.reference import refuse_unequal, with_reference, with_shapes
-from calib.stages.splits import Split, shared_shapes
-from calib.stages.typed import typed
+from calib.stages.splits import Split, open_split, shared_shapes
 from calib.stages.workbench import Workbench
-from data_loaders import (
-    Batch,
-    FiniteSamples,
-    data_set_from_spec,
-    refuse_overlap,
-    scan,
-)
+from data_loaders import Batch, refuse_overlap
 from data_loaders.base import resolve_entry
-from data_loaders.types import DataSet
 
 _IDS_SHOWN = 10
 
@@ -73,8 +68,8 @@ def read_inputs(bench: Workbench) -> Inputs:
         output = _task_output(experiment, model)
     model = with_reference(bench, model)
     with bench.timed("data"):
-        calibration = _split(experiment, "calibration", model)
-        validation = _split(experiment, "validation", model)
+        calibration = open_split(experiment, "calibration", model)
+        validation = open_split(experiment, "validation", model)
         refuse_overlap(calibration.scan, validation.scan)
         refuse_small(calibration.scan, experiment)
         axes = input_axes(
@@ -122,11 +117,16 @@ def _with_outputs(bench: Workbench, model: Model, split: Split, axes: BatchAxes)
     def samples(count: int) -> Batch:
         return plain.stack([first] * count)
 
-    def run(batch: Batch) -> Mapping[str, tuple[int, ...]]:
-        with bench.backend.engine(model.reference or model.path) as engine:
-            return {name: array.shape for name, array in engine.infer(batch.inputs).items()}
+    with ExitStack() as stack:
 
-    return output_axes(model.record, axes, given, samples, run)
+        @cache
+        def engine() -> Engine:
+            return stack.enter_context(bench.backend.engine(model.reference or model.path))
+
+        def run(batch: Batch) -> Mapping[str, tuple[int, ...]]:
+            return {name: array.shape for name, array in engine().infer(batch.inputs).items()}
+
+        return output_axes(model.record, axes, given, samples, run)
 
 
 def _with_axes(split: Split, axes: BatchAxes, model: Model, output: TensorSpec | None) -> Split:
@@ -185,14 +185,6 @@ def _two_batches(split: Split) -> list[Batch]:
     """The first batch, and its first sample alone: what differs between them is dynamic."""
     first = next(split.batches())
     return [first] if split.axes.size else [first, split.stack(first.samples[:1])]
-
-
-def _split(experiment: Experiment, name: str, model: Model) -> Split:
-    source: DataSet = data_set_from_spec(getattr(experiment.data, name))
-    data = typed(source, {spec.name: spec.dtype for spec in model.record.inputs})
-    drop = experiment.data.non_finite == "drop"
-    found = scan(data, f"data.{name}", drop_not_finite=drop)
-    return Split(FiniteSamples(data) if drop else data, found, experiment.data.batch_size)
 
 
 def _record(

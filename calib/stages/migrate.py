@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,8 +24,7 @@ from calib.graph.selection_spec import SelectionSpec
 from calib.leftovers import hidden_folder, sweep
 from calib.results import TensorError, TensorSpec
 from calib.stages.batch_axes import input_axes
-from calib.stages.splits import Split, shared_shapes
-from data_loaders import FiniteSamples, data_set_from_spec, scan
+from calib.stages.splits import Split, open_split, shared_shapes
 from data_loaders.types import Array
 
 _SCRATCH = "calib-migration"
@@ -94,20 +93,11 @@ def migrate(
         )
     quantized = insert_qdq(graph, coverage.selection, amax)
     if experiment:
-        data = data_set_from_spec(experiment.data.validation)
-        drop = experiment.data.non_finite == "drop"
-        found = scan(data, "data.validation", drop_not_finite=drop)
-        axes = input_axes(model.record.inputs, (found,), experiment.model.batch_axes)
-        split = Split(
-            FiniteSamples(data) if drop else data,
-            found,
-            experiment.data.batch_size,
-            axes,
-            shared_shapes(model.record, axes),
+        split = _validation(experiment, model)
+        feeds: Iterator[Mapping[str, Array]] = (
+            batch.inputs for batch in split.batches(islice(split.data, samples))
         )
-        few = split.batches(islice(split.data, samples))
-        feeds: Iterator[Mapping[str, Array]] = (batch.inputs for batch in few)
-        source = getattr(data, "source", "validation samples")
+        source = getattr(split.data, "source", "validation samples")
     else:
         feeds = random_feeds(model, shapes)
         source = "random inputs: they show that the graph works, not how accurate it is"
@@ -119,6 +109,13 @@ def migrate(
         errors, seen = _compare(model_path, candidate, feeds)
     save_model(quantized, target)
     return Migration(coverage, errors, seen, source)
+
+
+def _validation(experiment: Experiment, model: Model) -> Split:
+    """The validation samples, batched as the model's inputs want it."""
+    split = open_split(experiment, "validation", model)
+    axes = input_axes(model.record.inputs, (split.scan,), experiment.model.batch_axes)
+    return replace(split, axes=axes, shared_shapes=shared_shapes(model.record, axes))
 
 
 def coverage_of(model_path: Path, cache: CalibrationCache) -> Coverage:
@@ -195,7 +192,3 @@ def _shape(spec: TensorSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
             expected="x".join(map(str, spec.shape)),
         )
     return given
-
-
-def _fixed(size: int | str) -> int | None:
-    return size if isinstance(size, int) else None

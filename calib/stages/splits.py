@@ -4,9 +4,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from calib.config import Experiment
+from calib.graph.load import Model
 from calib.results import ModelRecord
 from calib.stages.batch_axes import BatchAxes
-from data_loaders import Batch, Sample, Scan, batches, stack
+from calib.stages.typed import typed
+from data_loaders import (
+    Batch,
+    FiniteSamples,
+    Sample,
+    Scan,
+    batches,
+    data_set_from_spec,
+    scan,
+    stack,
+)
+from data_loaders.types import DataSet
 
 
 def shared_shapes(model: ModelRecord, axes: BatchAxes) -> dict[str, tuple[int, ...]]:
@@ -76,3 +89,16 @@ class Split:
     def batch_count(self) -> int:
         """Number of batches."""
         return -(-self.scan.samples // self.batch_size)
+
+
+def open_split(experiment: Experiment, name: str, model: Model) -> Split:
+    """A split of the config, read once, in the types that the model takes.
+
+    Raises:
+        DataError: if it is empty or cannot be used.
+    """
+    source: DataSet = data_set_from_spec(getattr(experiment.data, name))
+    data = typed(source, {spec.name: spec.dtype for spec in model.record.inputs})
+    drop = experiment.data.non_finite == "drop"
+    found = scan(data, f"data.{name}", drop_not_finite=drop)
+    return Split(FiniteSamples(data) if drop else data, found, experiment.data.batch_size)
