@@ -8,8 +8,17 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from data_loaders.targets import (
+    AnswersTarget,
+    Frame,
+    ObjectsTarget,
+    PairTarget,
+    RelevanceTarget,
+)
+
 Array: TypeAlias = NDArray[Any]
-Label: TypeAlias = int | float | Array
+Target: TypeAlias = ObjectsTarget | AnswersTarget | PairTarget | RelevanceTarget
+Label: TypeAlias = int | float | str | Array | Target
 Metadata: TypeAlias = Mapping[str, str]
 
 
@@ -28,9 +37,11 @@ class Sample:
     Attributes:
         id: stable across runs and orders; unique within a data set.
         inputs: array by model input name, e.g. `input_ids` of shape (length,).
-        label: class index (int), regression target (float), or target array; None if unlabelled.
+        label: class index (int), regression target (float), text, target array or one of
+            data_loaders.targets; None if unlabelled.
         metadata: values to slice by, e.g. {"source": "forum"}.
         preview: what to show of it in a report; None if there is nothing to show.
+        frame: how a picture lies in the input; None where it fills it, or there is none.
     """
 
     id: str
@@ -38,6 +49,7 @@ class Sample:
     label: Label | None = None
     metadata: Metadata = field(default_factory=dict)
     preview: Preview | None = None
+    frame: Frame | None = None
 
     def digest(self) -> bytes:
         """SHA-256 over the inputs' names, dtypes, shapes and bytes: equal content, equal digest."""
