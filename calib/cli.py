@@ -18,7 +18,7 @@ from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
 from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in
 from calib.errors import ConfigError
-from calib.gate import evaluate, exit_code
+from calib.gate.judging import evaluate, exit_code
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
 from calib.pipeline import run_calibration, run_experiment, run_sensitivity

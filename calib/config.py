@@ -10,8 +10,8 @@ from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
+from calib.gate.limits import LimitsSpec
 from calib.graph.selection_spec import SelectionSpec
-from calib.limits import LimitsSpec
 from calib.results import Precision
 from calib.settings import parse, read_yaml, with_overrides
 from data_loaders import DataSpec

@@ -11,7 +11,7 @@ from calib.calibrators.statistics_file import StatisticsFile, save_statistics
 from calib.config import Experiment
 from calib.environment import environment_record
 from calib.errors import ConfigError
-from calib.gate import evaluate
+from calib.gate.judging import evaluate
 from calib.progress import Progress
 from calib.report import SamplesCsv, write_report
 from calib.results import (

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from calib.config import Experiment, experiment_schema
-from calib.limits import LimitsSpec
-from calib.rules import RULES
+from calib.gate.limits import LimitsSpec
+from calib.gate.rules import RULES
 
 ROOT = Path(__file__).parent.parent
 _BEGIN, _END = "<!-- generated: limits -->", "<!-- end -->"

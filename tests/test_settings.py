@@ -5,7 +5,7 @@ import time
 import pytest
 
 from calib.errors import ConfigError
-from calib.limits import LimitsSpec
+from calib.gate.limits import LimitsSpec
 from calib.settings import parse, read_yaml, with_overrides
 
 

@@ -7,8 +7,8 @@ from records import run as run_of
 
 from calib.advice import speed_advice, speedup_over
 from calib.analysis.speedup import ROUNDS_MIN, paired_speedup
-from calib.gate import evaluate
-from calib.limits import LimitsSpec
+from calib.gate.judging import evaluate
+from calib.gate.limits import LimitsSpec
 from calib.results import Verdict
 
 

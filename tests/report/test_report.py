@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import records
 
-from calib.gate import evaluate
-from calib.limits import LimitsSpec
+from calib.gate.judging import evaluate
+from calib.gate.limits import LimitsSpec
 from calib.report import SamplesCsv, render_html, write_report
 from calib.report.html import number
 from calib.report.junit import render_junit

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from calib.advice import speedup_over
-from calib.limits import LimitsSpec
+from calib.gate.limits import LimitsSpec
 from calib.results import CandidateRecord, LatencyRecord, RunResult
 
 

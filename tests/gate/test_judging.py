@@ -7,10 +7,10 @@ import records
 from conftest import ROOT
 
 from calib.errors import ConfigError
-from calib.gate import evaluate, exit_code
-from calib.limits import LimitsSpec
+from calib.gate.judging import evaluate, exit_code
+from calib.gate.limits import LimitsSpec
+from calib.gate.rules import RULES
 from calib.results import FlipSummary, TaskKind, TaskScore, Verdict
-from calib.rules import RULES
 
 NO_FLIPS = FlipSummary(samples=0, total=0, worsened=0, improved=0, sideways=0, unlabelled=0)
 NO_SCORE = {"score": None}

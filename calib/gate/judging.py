@@ -4,7 +4,8 @@ import math
 
 from calib.advice import speed_advice
 from calib.errors import ConfigError
-from calib.limits import LimitsSpec
+from calib.gate.limits import LimitsSpec
+from calib.gate.rules import EXECUTION, RULES, Facts, Rule
 from calib.results import (
     CandidateRecord,
     CandidateVerdict,
@@ -14,7 +15,6 @@ from calib.results import (
     RunVerdict,
     Verdict,
 )
-from calib.rules import EXECUTION, RULES, Facts, Rule
 
 _RANK = {Verdict.PASS: 0, Verdict.NO_EVIDENCE: 1, Verdict.FAIL: 2}
 _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NO_EVIDENCE: 3}

@@ -1,0 +1,1 @@
+"""Facts and limits to verdicts: pure, so an old run can be judged again."""
