@@ -1,38 +1,65 @@
 """From a spec to a data set."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from data_loaders.arrays import Arrays, ArraysSpec, Columns, HuggingFaceSpec
 from data_loaders.images import Images, ImagesSpec
+from data_loaders.lines import Lines, LinesSpec
+from data_loaders.masks import Masks, MasksSpec
+from data_loaders.objects import Coco, CocoSpec, Yolo, YoloSpec
 from data_loaders.python import Python, PythonSpec
+from data_loaders.questions import Squad, SquadSpec
+from data_loaders.relations import Corpus, CorpusSpec, Pairs, PairsSpec
+from data_loaders.tagged import Conll, ConllSpec
 from data_loaders.text import Text, TextSpec
 from data_loaders.types import DataSet
 
 DataSpec = Annotated[
-    TextSpec | ImagesSpec | ArraysSpec | HuggingFaceSpec | PythonSpec,
+    TextSpec
+    | ImagesSpec
+    | ArraysSpec
+    | HuggingFaceSpec
+    | PythonSpec
+    | CocoSpec
+    | YoloSpec
+    | MasksSpec
+    | LinesSpec
+    | ConllSpec
+    | SquadSpec
+    | PairsSpec
+    | CorpusSpec,
     Field(discriminator="kind"),
 ]
 
+_TABLES = (".parquet", ".csv", ".tsv", ".json", ".jsonl")
 
-def data_set_from_spec(
-    spec: TextSpec | ImagesSpec | ArraysSpec | HuggingFaceSpec | PythonSpec,
-) -> DataSet:
+_LOADERS: dict[type[BaseModel], Callable[[Any], DataSet]] = {
+    TextSpec: Text,
+    ImagesSpec: Images,
+    ArraysSpec: lambda spec: Columns(spec) if spec.path.suffix in _TABLES else Arrays(spec),
+    HuggingFaceSpec: Columns,
+    PythonSpec: Python,
+    CocoSpec: Coco,
+    YoloSpec: Yolo,
+    MasksSpec: Masks,
+    LinesSpec: Lines,
+    ConllSpec: Conll,
+    SquadSpec: Squad,
+    PairsSpec: Pairs,
+    CorpusSpec: Corpus,
+}
+
+
+def data_set_from_spec(spec: BaseModel) -> DataSet:
     """Open the source that a spec names.
+
+    Args:
+        spec: one of DataSpec.
 
     Raises:
         DataError: if it is not there or cannot be read.
     """
-    match spec:
-        case TextSpec():
-            return Text(spec)
-        case ImagesSpec():
-            return Images(spec)
-        case HuggingFaceSpec():
-            return Columns(spec)
-        case PythonSpec():
-            return Python(spec)
-        case ArraysSpec():
-            tabular = spec.path.suffix in (".parquet", ".csv", ".tsv", ".json", ".jsonl")
-            return Columns(spec) if tabular else Arrays(spec)
+    return _LOADERS[type(spec)](spec)
