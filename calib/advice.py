@@ -33,7 +33,7 @@ def speed_advice(result: RunResult, candidate: CandidateRecord) -> str:
             continue
         if found.is_faster:
             return ""
-        if _is_for_tensorrt(result):
+        if is_for_tensorrt(result):
             return (
                 f"No faster than {name} on ONNX Runtime here ({found}). This layout is TensorRT's, "
                 "and this is not its speed; to ship on ONNX Runtime, set "
@@ -43,7 +43,7 @@ def speed_advice(result: RunResult, candidate: CandidateRecord) -> str:
     return ""
 
 
-def _is_for_tensorrt(result: RunResult) -> bool:
+def is_for_tensorrt(result: RunResult) -> bool:
     """Whether INT8 was run by another runtime than the one that its layout is for."""
     layout = result.config.get("quantization", {}).get("layout")
     return layout == "tensorrt" and result.environment.backend == "onnxruntime"

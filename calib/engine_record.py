@@ -30,6 +30,43 @@ class NodePrecision(Record):
     engine_layer: str
     macs: int | None = Field(description="Multiply-accumulates at the profile's optimum shape.")
     cause: str = Field(description="Where `ran` is not what was asked: the likely cause.")
+    kernel: str = Field(
+        default="", description="ONNX Runtime: the operator that ran it, e.g. MatMulIntegerToFloat."
+    )
+    emulated: bool = Field(
+        default=False, description="It ran in a wider type than the model has, behind Casts."
+    )
+
+    @property
+    def is_demoted(self) -> bool:
+        """Asked for INT8 and ran in something else, or was not found."""
+        return self.asked == "int8" and self.ran != "int8"
+
+
+class RanRecord(Record):
+    """What ONNX Runtime made of a candidate, read from the graph that it optimized."""
+
+    operators: dict[str, int] = Field(
+        description="How many are integer, float, emulated in a wider type, a conversion of type "
+        "or layout, or other: moving values, computing indices."
+    )
+    kernels: dict[str, int] = Field(description="How many there are of each kind of operator.")
+    nodes: tuple[NodePrecision, ...] = Field(
+        description="Every Conv, ConvTranspose, MatMul, Gemm of the model's main graph, and of 0 "
+        "multiply-accumulates what else was asked for INT8 on every side."
+    )
+    int8_macs_pct: float | None = Field(description="Share of all known MACs that ran in INT8.")
+    asked_int8_macs_pct: float | None = Field(description="Share that was asked for in INT8.")
+    uncounted: dict[str, int] = Field(
+        default_factory=dict,
+        description="Operators that multiply and belong to none of `nodes`, e.g. in a Loop.",
+    )
+    problem: str = Field(default="", description="Why there is nothing of the above, if so.")
+
+    @property
+    def demoted(self) -> tuple[NodePrecision, ...]:
+        """Asked for INT8 and ran in something else, or was not found."""
+        return tuple(node for node in self.nodes if node.is_demoted)
 
 
 class EngineIdentity(Record):
@@ -88,4 +125,4 @@ class EngineRecord(Record):
     @property
     def demoted(self) -> tuple[NodePrecision, ...]:
         """Asked for INT8 and ran in something else, or was not found."""
-        return tuple(n for n in self.nodes if n.asked == "int8" and n.ran != "int8")
+        return tuple(node for node in self.nodes if node.is_demoted)

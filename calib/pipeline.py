@@ -47,6 +47,7 @@ from calib.stages.measure import (
 )
 from calib.stages.observation import Shard, observed
 from calib.stages.prepare import prepared
+from calib.stages.ran import what_ran
 from calib.stages.sensitivity import sensitivity
 from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.workbench import Workbench, open_workbench
@@ -192,6 +193,7 @@ def _measure(
             update={
                 "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
                 "latency": speed.latency.get(fact.name, ()),
+                "ran": what_ran(bench, inputs, candidate),
                 "engines": tuple(with_layer_times(bench, inputs, e) for e in built[fact.name]),
                 "warnings": fact.warnings + ((speed.warning,) if speed.warning else ()),
                 "peak_memory_bytes": measure_memory(bench, inputs, candidate),

@@ -1,6 +1,7 @@
 """What a run looks like in a terminal."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from calib.doctor import Diagnosis
+from calib.engine_record import RanRecord
 from calib.results import (
     CandidateRecord,
+    Precision,
     RemediesRecord,
     RunResult,
     RunVerdict,
@@ -26,6 +29,7 @@ _STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDE
 
 _FILE_WIDTH = 120
 _WARNINGS = 5
+_CAUSES = 3
 _MUCH = 50
 """Per cent: more than half of the noise."""
 
@@ -99,7 +103,7 @@ def print_result(console: Console, result: RunResult) -> None:
     console.print(table)
     if result.remedies is not None:
         console.print(remedies_line(result.remedies), markup=False, highlight=False, soft_wrap=True)
-    for note in (*_warnings(result), *result.notes):
+    for note in (*ran_lines(result), *_warnings(result), *result.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
 
@@ -122,6 +126,29 @@ def _warnings(result: RunResult) -> Iterator[str]:
     yield from (f"warning: {text}" for text in given[:_WARNINGS])
     if len(given) > _WARNINGS:
         yield f"{len(given) - _WARNINGS} more warnings are in the report"
+
+
+def ran_lines(result: RunResult) -> Iterator[str]:
+    """What really ran in INT8 on ONNX Runtime; candidates of which the same holds share a line."""
+    names: dict[str, list[str]] = {}
+    for candidate in result.candidates:
+        if candidate.ran is not None and candidate.precision is Precision.INT8:
+            names.setdefault(_ran_text(candidate.ran), []).append(candidate.name)
+    yield from (f"{', '.join(own)} on ONNX Runtime: {text}" for text, own in names.items())
+
+
+def _ran_text(ran: RanRecord) -> str:
+    if ran.int8_macs_pct is None or ran.asked_int8_macs_pct is None:
+        return f"what really ran is not known: {ran.problem or 'the shapes are not known'}"
+    text = f"{ran.int8_macs_pct:.1f} % of the multiply-accumulates ran in INT8"
+    lost = Counter(node.cause for node in ran.demoted if node.macs != 0)
+    if not lost:
+        return text
+    causes = "; ".join(f"{count} because {cause}" for cause, count in lost.most_common(_CAUSES))
+    return (
+        f"{text}, {ran.asked_int8_macs_pct:.1f} % were asked for; of {sum(lost.values())} layers "
+        f"that ran in something else, {causes}"
+    )
 
 
 def print_sensitivity(console: Console, found: SensitivityRecord) -> None:
@@ -195,8 +222,8 @@ def remedies_line(remedies: RemediesRecord) -> str:
     stopped = "; stopped by hand: the next run goes on from here" if remedies.stopped else ""
     return (
         f"remedies, SQNR on {remedies.kept_aside} calibration samples kept aside: {path} dB"
-        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates in INT8"
-        f"{stopped}"
+        f"{left}{after}; {remedies.macs_int8_pct:.1f} % of the multiply-accumulates are "
+        f"asked for in INT8{stopped}"
     )
 
 

@@ -25,6 +25,7 @@ _LEVELS = {
 }
 _WARNINGS, _ERRORS = 2, 3
 _EXACT = {"session.x64quantprecision": "1"}
+_CONSTANTS_FILE = "session.optimized_model_external_initializers_file_name"
 _GRAPH_ATTRIBUTES = (b"\n\x04body", b"\n\x0bthen_branch")
 """As a protobuf spells them: field 1, the length, the text."""
 
@@ -154,6 +155,27 @@ class OnnxRuntime:
         # It warns that the file is for this machine alone, which it is meant for.
         options.log_severity_level = _ERRORS
         self._session(model_path, options)
+
+    def write_structure(self, model_path: Path, target: Path) -> None:
+        """Write the same without its larger constants: what they are, and nothing they hold.
+
+        A model of gigabytes is written in the time that it takes to load it, and needs no disk.
+
+        Raises:
+            BackendError: if the runtime refuses the model, or cannot write what it made of it.
+        """
+        options = self._options()
+        options.optimized_model_filepath = str(target)
+        options.log_severity_level = _ERRORS
+        nowhere = target.with_suffix(".nowhere")
+        options.add_session_config_entry(_CONSTANTS_FILE, nowhere.name)
+        try:
+            nowhere.symlink_to(os.devnull)
+            self._session(model_path, options)
+        except OSError as error:
+            raise _refusal(str(target), error) from error
+        finally:
+            nowhere.unlink(missing_ok=True)
 
     def runner(self, model_path: Path, name: str) -> Any:
         """See `Backend.runner`."""

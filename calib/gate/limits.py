@@ -73,5 +73,6 @@ class LimitsSpec(BaseModel):
         default=None,
         ge=0,
         le=100,
-        description="TensorRT: share of the multiply-accumulates that ran in INT8, in %.",
+        description="Share of the multiply-accumulates that ran in INT8, in %: on TensorRT, or on "
+        "ONNX Runtime where the layout is `native`.",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from calib.advice import speedup_over
+from calib.advice import is_for_tensorrt, speedup_over
 from calib.gate.limits import LimitsSpec
 from calib.results import CandidateRecord, LatencyRecord, RunResult
 
@@ -229,6 +229,8 @@ def size_ratio(facts: Facts) -> Found:
 
 def int8_macs(facts: Facts) -> Found:
     """Share of the multiply-accumulates that ran in INT8, on the target where it is smallest."""
+    if not facts.candidate.engines:
+        return _int8_macs_here(facts)
     known = [(e.int8_macs_pct, e) for e in facts.candidate.engines if e.int8_macs_pct is not None]
     if not known or len(known) < len(facts.candidate.engines):
         return Found(None, 0, "no engine whose layers are known")
@@ -237,6 +239,18 @@ def int8_macs(facts: Facts) -> Found:
     return Found(
         value, len(worst.nodes), f"of target {worst.target}{left if worst.demoted else ''}"
     )
+
+
+def _int8_macs_here(facts: Facts) -> Found:
+    """The same of ONNX Runtime, where the layout is for it."""
+    ran = facts.candidate.ran
+    if ran is None or ran.int8_macs_pct is None:
+        return Found(None, 0, ran.problem if ran and ran.problem else "no layers are known")
+    if is_for_tensorrt(facts.result):
+        return Found(None, 0, "the layout is TensorRT's; ONNX Runtime's kernels say nothing of it")
+    left = f", {len(ran.demoted)} nodes asked for INT8 and got something else"
+    details = f"of ONNX Runtime{left if ran.demoted else ''}"
+    return Found(ran.int8_macs_pct, len(ran.nodes), details)
 
 
 def execution(facts: Facts) -> Found:

@@ -12,7 +12,13 @@ from markupsafe import Markup
 from calib.record import Precision
 from calib.report.junit import render_junit
 from calib.report.plots import classes_plot, floats_plot, growth_plot, latency_plot, layers_plot
-from calib.report.tables import write_layers_csv, write_thresholds_csv, write_throughput_csv
+from calib.report.tables import (
+    nodes_that_ran,
+    write_layers_csv,
+    write_ran_csv,
+    write_thresholds_csv,
+    write_throughput_csv,
+)
 from calib.results import CalibrationRecord, CandidateRecord, RunResult
 from calib.store import write_atomically
 
@@ -25,6 +31,7 @@ def write_report(result: RunResult, directory: Path) -> None:
     write_atomically(directory / "report.html", render_html(result))
     write_atomically(directory / "junit.xml", render_junit(result))
     write_layers_csv(result, directory / "layers.csv")
+    write_ran_csv(result, directory / "ran.csv")
     write_thresholds_csv(result, directory / "thresholds.csv")
     write_throughput_csv(result, directory / "throughput.csv")
 
@@ -166,9 +173,8 @@ def _worst_layers(candidate: CandidateRecord) -> frozenset[str]:
 
 
 def _ran_in(candidate: CandidateRecord) -> dict[str, str]:
-    """What each weighted node ran in, on the first target."""
-    nodes = candidate.engines[0].nodes if candidate.engines else ()
-    return {node.node: node.ran or "?" for node in nodes}
+    """What each weighted node ran in, on the first target or on ONNX Runtime."""
+    return {node.node: node.ran or "?" for node in nodes_that_ran(candidate)}
 
 
 def number(value: float | None, digits: int = 4) -> str:

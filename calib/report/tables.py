@@ -6,7 +6,8 @@ from types import TracebackType
 
 import pandas as pd
 
-from calib.results import RunResult, SampleVerdict, SensitivityRecord
+from calib.engine_record import NodePrecision
+from calib.results import CandidateRecord, RunResult, SampleVerdict, SensitivityRecord
 from calib.store import write_atomically
 
 _INT8_MAX = 127
@@ -77,8 +78,7 @@ def write_layers_csv(result: RunResult, path: Path) -> None:
     """A line for each candidate and tensor, in graph order, and what the engine ran it in."""
     rows = []
     for candidate in result.candidates:
-        nodes = candidate.engines[0].nodes if candidate.engines else ()
-        ran = {node.node: node.ran for node in nodes}
+        ran = {node.node: node.ran for node in nodes_that_ran(candidate)}
         for error in (*candidate.layers, *candidate.outputs):
             row = {"candidate": candidate.name, **error.model_dump()}
             rows.append({**row, "ran_in": ran.get(error.node)})
@@ -87,6 +87,28 @@ def write_layers_csv(result: RunResult, path: Path) -> None:
         if name in frame:
             frame[name] = frame[name].map(safe_text)
     frame.to_csv(path, index=False)
+
+
+def nodes_that_ran(candidate: CandidateRecord) -> tuple[NodePrecision, ...]:
+    """What each weighted node ran in: on the first target, or on ONNX Runtime."""
+    if candidate.engines:
+        return candidate.engines[0].nodes
+    return candidate.ran.nodes if candidate.ran is not None else ()
+
+
+def write_ran_csv(result: RunResult, path: Path) -> None:
+    """A line for each candidate and node: what it was asked to run in, and what it ran in."""
+    rows = []
+    for candidate in result.candidates:
+        nodes = nodes_that_ran(candidate)
+        total = sum(node.macs or 0 for node in nodes)
+        for node in nodes:
+            share = None if node.macs is None or not total else 100 * node.macs / total
+            names = {"node": safe_text(node.node), "engine_layer": safe_text(node.engine_layer)}
+            row = {"candidate": candidate.name, **node.model_dump(), **names}
+            rows.append({**row, "macs_pct": share})
+    columns = ["candidate", *NodePrecision.model_fields, "macs_pct"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def write_throughput_csv(result: RunResult, path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from calib.engine_record import EngineRecord
+from calib.engine_record import EngineRecord, RanRecord
 from calib.record import Precision, Record
 from calib.results.kinds import TaskKind
 
@@ -131,5 +131,9 @@ class CandidateRecord(Record):
     latency: tuple[LatencyRecord, ...] = ()
     engines: tuple[EngineRecord, ...] = Field(
         default=(), description="What a TensorRT builder made of it, one for each target."
+    )
+    ran: RanRecord | None = Field(
+        default=None,
+        description="What ONNX Runtime made of it; None for FP32 and where engines are built.",
     )
     warnings: tuple[str, ...] = ()
