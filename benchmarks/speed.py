@@ -27,7 +27,7 @@ from benchmarks.accuracy_scores import rows_of  # noqa: E402
 from benchmarks.measure import sqnr_db  # noqa: E402
 from benchmarks.models import MODELS, ModelCase  # noqa: E402
 from calib.analysis.speedup import Speedup, paired_speedup  # noqa: E402
-from calib.analysis.throughput import time_engines  # noqa: E402
+from calib.analysis.throughput import time_engines, warm_up  # noqa: E402
 from calib.backends.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from calib.backends.processor import (  # noqa: E402
     prefers_unsigned,
@@ -84,6 +84,8 @@ class Engine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
+        # Engines take turns: threads that spin after one's run would slow the next one down.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if self.exact:
             options.add_session_config_entry("session.x64quantprecision", "1")
         if optimized is not None:
@@ -152,9 +154,8 @@ def measured(case: ModelCase, options: argparse.Namespace) -> list[Engine]:
     for size in options.batches:
         batch = {name: array[:size] for name, array in feeds.items()}
         ready = {name: OnnxRuntimeEngine(running[name]) for name in (e.name for e in engines)}
-        times = time_engines(
-            ready, batch, warmup_runs=1, runs=options.rounds, seconds_max=float("inf")
-        )
+        warm_up(ready, batch, runs_min=1, runs_max=options.rounds, seconds_max=20, tolerance_pct=5)
+        times = time_engines(ready, batch, runs=options.rounds, seconds_max=float("inf"))
         for engine in engines:
             engine.times[size] = times[engine.name]
     return engines

@@ -5,9 +5,13 @@ from calib.results import CandidateRecord, Precision, RunResult
 
 
 def speedup_over(
-    result: RunResult, own: str, rival: str, batch_size: int | None = None
+    result: RunResult,
+    own: str,
+    rival: str,
+    batch_size: int | None = None,
+    threads: int | None = None,
 ) -> Speedup | None:
-    """The speed-up of one candidate over another, at a batch size or at the largest both ran.
+    """The speed-up of one candidate over another, at an operating point; see `latency_at`.
 
     None if they were not both timed there, or one of them ran in an emulated precision: then its
     time says nothing.
@@ -15,20 +19,24 @@ def speedup_over(
     pair = [c for name in (own, rival) for c in result.candidates if c.name == name]
     if len(pair) < 2 or any(c.emulated for c in pair):
         return None
-    first, second = ({r.batch_size: r for r in c.latency} for c in pair)
-    sizes = first.keys() & second.keys()
-    size = batch_size if batch_size is not None else max(sizes, default=None)
-    if size not in sizes:
+    first = pair[0].latency_at(batch_size, threads)
+    second = pair[1].latency_at(first.batch_size, first.threads) if first is not None else None
+    if first is None or second is None:
         return None
-    return paired_speedup(first[size].samples_ms, second[size].samples_ms)
+    return paired_speedup(first.samples_ms, second.samples_ms)
 
 
-def speed_advice(result: RunResult, candidate: CandidateRecord) -> str:
+def speed_advice(
+    result: RunResult,
+    candidate: CandidateRecord,
+    batch_size: int | None = None,
+    threads: int | None = None,
+) -> str:
     """A sentence where an INT8 candidate is no faster than what one could ship instead; or none."""
     if candidate.precision is not Precision.INT8:
         return ""
     for rival, name in ((Precision.FP16, "FP16"), (Precision.FP32, "FP32")):
-        found = speedup_over(result, candidate.name, rival.value)
+        found = speedup_over(result, candidate.name, rival.value, batch_size, threads)
         if found is None:
             continue
         if found.is_faster:

@@ -147,14 +147,38 @@ class ThroughputSpec(Spec):
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=2**24)], ...] = Field(
         default=(1, 8), description="Batch sizes to time; empty = do not measure speed."
     )
+    threads: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        default=(),
+        description="ONNX Runtime: numbers of threads to time; empty = the backend's setting. Each "
+        "is combined with each batch size: an operating point.",
+    )
     warmup_runs: int = Field(
-        default=3, ge=1, le=10**6, description="Untimed runs of each engine first."
+        default=3, ge=1, le=10**6, description="Fewest untimed runs of each engine first."
+    )
+    warmup_tolerance_pct: float = Field(
+        default=5.0,
+        gt=0,
+        le=100,
+        description="The warm-up of an operating point ends when the medians of the last 5 runs "
+        "and of the 5 before differ by no more than this, in %, of every engine.",
+    )
+    warmup_seconds_max: float = Field(
+        default=10.0,
+        gt=0,
+        description="The warm-up of an operating point ends after this long, steady or not, in "
+        "seconds.",
     )
     runs: int = Field(
-        default=50, ge=1, le=10**6, description="Timed runs of each engine at each size."
+        default=50,
+        ge=1,
+        le=10**6,
+        description="Timed runs of each engine at each operating point; p90 needs 10, p99 100.",
     )
     seconds_max: float = Field(
-        default=20.0, gt=0, description="Stop timing a batch size after this long, in seconds."
+        default=20.0,
+        gt=0,
+        description="No further round of an operating point starts after this long, in seconds: "
+        "of all engines together, warm-up not counted.",
     )
 
 
@@ -214,6 +238,15 @@ class Experiment(Spec):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"two candidates would have the same name: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _threads_are_onnx_runtimes(self) -> "Experiment":
+        if self.throughput.threads and self.backend.kind in ("tensorrt", "tensorrt_rtx"):
+            raise ValueError(
+                "throughput.threads is for ONNX Runtime (got backend.kind "
+                f"{self.backend.kind!r}; leave throughput.threads out)"
+            )
         return self
 
     @model_validator(mode="after")

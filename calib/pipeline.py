@@ -21,6 +21,7 @@ from calib.results import (
     RunVerdict,
     SampleVerdict,
     SensitivityRecord,
+    SpeedRecord,
     TensorError,
     Verdict,
 )
@@ -93,7 +94,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
         with run_directory(parent, run_id) as folder:
             with SamplesCsv(folder / "samples.csv") as samples:
                 files = _Files(folder, samples)
-                records = _measure(bench, inputs, calibration, candidates, files)
+                records, speed = _measure(bench, inputs, calibration, candidates, files)
             facts = RunResult(
                 experiment=experiment.name,
                 run_id=run_id,
@@ -106,6 +107,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
                 calibration=calibration.record,
                 remedies=calibration.remedied.record if calibration.remedied else None,
                 candidates=records,
+                speed=speed,
                 stages=tuple(bench.timings),
                 notes=(
                     *bench.notes,
@@ -170,7 +172,7 @@ def _measure(
     calibration: Calibration,
     candidates: tuple[Candidate, ...],
     files: _Files,
-) -> tuple[CandidateRecord, ...]:
+) -> tuple[tuple[CandidateRecord, ...], SpeedRecord | None]:
     """Run every engine over the validation data, and say all there is to say of each."""
     built = {c.name: build_engines(bench, inputs, calibration, c) for c in candidates}
     for name, engines in built.items():
@@ -188,19 +190,20 @@ def _measure(
     ids = frozenset(v.id for fact in facts for v in fact.tail if fact.calibrator)
     shares = saturation(bench, inputs, calibration, ids)
     speed = measure_speed(bench, inputs, candidates)
-    return tuple(
+    records = tuple(
         fact.model_copy(
             update={
                 "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
                 "latency": speed.latency.get(fact.name, ()),
                 "ran": what_ran(bench, inputs, candidate),
                 "engines": tuple(with_layer_times(bench, inputs, e) for e in built[fact.name]),
-                "warnings": fact.warnings + ((speed.warning,) if speed.warning else ()),
+                "load_seconds": speed.load_seconds.get(fact.name),
                 "peak_memory_bytes": measure_memory(bench, inputs, candidate),
             }
         )
         for fact, candidate in zip(facts, candidates, strict=True)
     )
+    return records, speed.record
 
 
 def _not_compared(records: tuple[CandidateRecord, ...]) -> Iterator[str]:

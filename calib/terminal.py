@@ -101,11 +101,22 @@ def print_result(console: Console, result: RunResult) -> None:
     for candidate in result.candidates:
         table.add_row(*_cells(result, candidate))
     console.print(table)
+    for line in _speed_lines(result):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.remedies is not None:
         console.print(remedies_line(result.remedies), markup=False, highlight=False, soft_wrap=True)
     for note in (*ran_lines(result), *_warnings(result), *result.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
+
+
+def _speed_lines(result: RunResult) -> Iterator[str]:
+    """At what the figures of speed were taken, and what spoilt them."""
+    timed = result.reference.latency_at()
+    if timed is not None:
+        yield f"p50 and speed-up at {timed.point}"
+    said = result.speed.warnings if result.speed is not None else ()
+    yield from (f"warning: speed: {text}" for text in said)
 
 
 def _warnings(result: RunResult) -> Iterator[str]:
@@ -288,8 +299,8 @@ def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
 
 
 def _speed_cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
-    if not candidate.latency or not result.reference.latency:
+    own, reference = candidate.latency_at(), result.reference.latency_at()
+    if own is None or reference is None:
         return ["-", "-"]
-    own, reference = candidate.latency[-1], result.reference.latency[-1]
     ratio = "emulated" if candidate.emulated else f"{reference.p50_ms / own.p50_ms:.2f}x"
     return [f"{own.p50_ms:.2f}", ratio]

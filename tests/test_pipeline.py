@@ -75,6 +75,7 @@ def test_a_run_leaves_its_files_and_nothing_else(workspace):
         "report.html",
         "result.json",
         "samples.csv",
+        "speed.csv",
         "statistics.npz",
         "thresholds.csv",
         "throughput.csv",

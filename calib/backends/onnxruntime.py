@@ -26,6 +26,7 @@ _LEVELS = {
 _WARNINGS, _ERRORS = 2, 3
 _EXACT = {"session.x64quantprecision": "1"}
 _CONSTANTS_FILE = "session.optimized_model_external_initializers_file_name"
+_RESTING = {"session.force_spinning_stop": "1"}
 _GRAPH_ATTRIBUTES = (b"\n\x04body", b"\n\x0bthen_branch")
 """As a protobuf spells them: field 1, the length, the text."""
 
@@ -122,6 +123,12 @@ class OnnxRuntime:
             options.graph_optimization_level = _LEVELS["disabled"]
         yield OnnxRuntimeEngine(self._session(model_path, options))
 
+    def with_threads(self, threads: int | None) -> "OnnxRuntime":
+        """The same backend with another number of threads inside an operator; None: this one."""
+        if threads is None or threads == self.threads:
+            return self
+        return OnnxRuntime(self.spec.model_copy(update={"threads": threads}))
+
     @staticmethod
     def takes(model: bytes) -> bool:
         """Whether this build takes a model, given as the bytes of an ONNX file."""
@@ -194,12 +201,12 @@ class OnnxRuntime:
         }
 
     def session_settings(self) -> dict[str, Any]:
-        """What sessions are opened with, by ONNX Runtime's names, so that others can do so."""
+        """What is timed is opened with, by ONNX Runtime's names, so that others can do so."""
         return {
             "providers": list(self.spec.providers),
             "threads": self.threads,
             "optimization": _LEVELS[self.spec.optimization].name,
-            "entries": {} if sums_bytes_exactly() else dict(_EXACT),
+            "entries": {**_RESTING, **({} if sums_bytes_exactly() else _EXACT)},
         }
 
     def _options(self, *, spinning: bool = True) -> ort.SessionOptions:
@@ -208,14 +215,11 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.graph_optimization_level = _LEVELS[self.spec.optimization]
         options.log_severity_level = _WARNINGS
-        if not spinning:
-            # Threads that spin after a run would take the cores from whoever reads its outputs.
-            options.add_session_config_entry("session.force_spinning_stop", "1")
-        if not sums_bytes_exactly():
-            # An overflow would be taken for quantization error: this asks for exact kernels, which
-            # are slower.
-            for key, value in _EXACT.items():
-                options.add_session_config_entry(key, value)
+        # Threads that spin after a run would take the cores from whoever reads its outputs. An
+        # overflow would be taken for quantization error: the exact kernels are slower.
+        resting, exact = ({} if spinning else _RESTING), ({} if sums_bytes_exactly() else _EXACT)
+        for key, value in {**resting, **exact}.items():
+            options.add_session_config_entry(key, value)
         return options
 
     def _session(

@@ -61,7 +61,9 @@ def evaluate(result: RunResult, limits: LimitsSpec) -> RunVerdict:
         verdict=verdict.verdict,
         chosen=chosen.name,
         reason=_reason(chosen, verdict),
-        advice=speed_advice(result, chosen) if verdict.verdict is Verdict.PASS else "",
+        advice=""
+        if verdict.verdict is Verdict.FAIL
+        else speed_advice(result, chosen, limits.batch_size, limits.threads),
         candidates=judged,
     )
 

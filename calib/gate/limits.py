@@ -15,6 +15,9 @@ class LimitsSpec(BaseModel):
     batch_size: int | None = Field(
         default=None, ge=1, description="Batch size of the speed limits; the largest if absent."
     )
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of the speed limits; the most timed if absent."
+    )
     worst_class_min_samples: int = Field(
         default=20, ge=1, description="Classes with fewer samples do not count as the worst."
     )

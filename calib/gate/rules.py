@@ -17,13 +17,10 @@ class Facts:
     limits: LimitsSpec
 
     def latency(self, name: str) -> LatencyRecord | None:
-        """Latency of a candidate at the batch size that the limits name, or the largest."""
-        found = [c for c in self.result.candidates if c.name == name]
-        records = {r.batch_size: r for c in found for r in c.latency}
-        if not records:
-            return None
-        size = max(records) if self.limits.batch_size is None else self.limits.batch_size
-        return records.get(size)
+        """Latency of a candidate at the operating point that the limits name; see `latency_at`."""
+        found = (c for c in self.result.candidates if c.name == name)
+        named = next(found, None)
+        return named.latency_at(self.limits.batch_size, self.limits.threads) if named else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +200,11 @@ def speedup_vs_fp16(facts: Facts) -> Found:
 def _speedup(facts: Facts, rival: str) -> Found:
     own, other = facts.latency(facts.candidate.name), facts.latency(rival)
     if own is None or other is None:
-        return Found(None, 0, f"the candidate and {rival} were not both timed at this batch size")
-    found = speedup_over(facts.result, facts.candidate.name, rival, own.batch_size)
+        return Found(None, 0, f"the candidate and {rival} were not both timed at this point")
+    found = speedup_over(facts.result, facts.candidate.name, rival, own.batch_size, own.threads)
     if found is None:
         return Found(None, 0, "a precision is emulated on this processor: its time says nothing")
-    times = f"{own.p50_ms:.3g} ms against {other.p50_ms:.3g} ms at batch {own.batch_size}"
+    times = f"{own.p50_ms:.3g} ms against {other.p50_ms:.3g} ms at {own.point}"
     return Found(found.ratio, found.rounds, f"{times}: {found}")
 
 
@@ -215,8 +212,10 @@ def latency_p50(facts: Facts) -> Found:
     """The candidate's median latency."""
     own = facts.latency(facts.candidate.name)
     if own is None:
-        return Found(None, 0, "the candidate was not timed at this batch size")
-    return Found(own.p50_ms, own.runs, f"at batch {own.batch_size}")
+        return Found(None, 0, "the candidate was not timed at this point")
+    if facts.candidate.emulated:
+        return Found(None, 0, "its precision is emulated on this processor: its time says nothing")
+    return Found(own.p50_ms, own.runs, f"at {own.point}")
 
 
 def size_ratio(facts: Facts) -> Found:

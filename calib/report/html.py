@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from calib.record import Precision
 from calib.report.junit import render_junit
-from calib.report.plots import classes_plot, floats_plot, growth_plot, latency_plot, layers_plot
+from calib.report.plots import classes_plot, floats_plot, growth_plot, layers_plot
+from calib.report.speed import speed_section, write_speed_csv, write_throughput_csv
 from calib.report.tables import (
     nodes_that_ran,
     write_layers_csv,
     write_ran_csv,
     write_thresholds_csv,
-    write_throughput_csv,
 )
 from calib.results import CalibrationRecord, CandidateRecord, RunResult
 from calib.store import write_atomically
@@ -33,6 +33,7 @@ def write_report(result: RunResult, directory: Path) -> None:
     write_layers_csv(result, directory / "layers.csv")
     write_ran_csv(result, directory / "ran.csv")
     write_thresholds_csv(result, directory / "thresholds.csv")
+    write_speed_csv(result, directory / "speed.csv")
     write_throughput_csv(result, directory / "throughput.csv")
 
 
@@ -62,11 +63,11 @@ def render_html(result: RunResult) -> str:
         left_alone=Counter(r.reason for r in result.calibration.left_alone).most_common(),
         engines=[(c.name, engine) for c in result.candidates for engine in c.engines],
         ran_in=_ran_in(shown),
+        speed=speed_section(result),
         config=json.dumps(result.config, indent=2, ensure_ascii=False),
         plots={
             "classes": Markup(classes_plot(shown)),  # noqa: S704 - our own SVG
             "layers": Markup(layers_plot(result)),  # noqa: S704 - our own SVG
-            "latency": Markup(latency_plot(result)),  # noqa: S704 - our own SVG
             "floats": Markup(floats_plot(result.remedies)),  # noqa: S704 - our own SVG
             "growth": Markup(growth_plot(result, shown.calibrator)),  # noqa: S704 - our own SVG
         },
@@ -85,8 +86,8 @@ def candidate_row(result: RunResult, candidate: CandidateRecord) -> dict[str, st
     """The cells of a candidate in the table that puts all side by side."""
     flips = candidate.flips
     noise = [e.sqnr_db for e in candidate.outputs if e.sqnr_db is not None]
-    latency = candidate.latency[-1] if candidate.latency else None
-    medians = {c.name: c.latency[-1].p50_ms for c in result.candidates if c.latency}
+    latency = candidate.latency_at()
+    medians = {c.name: r.p50_ms for c in result.candidates if (r := c.latency_at()) is not None}
     own = latency.p50_ms if latency else None
 
     emulated = {c.name for c in result.candidates if c.emulated}

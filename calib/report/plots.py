@@ -5,6 +5,8 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from calib.results import CandidateRecord, RemediesRecord, RunResult
 
@@ -12,6 +14,10 @@ _COLOURS = ("#3b76c4", "#c2642c", "#2f9a72", "#a05bb5", "#b3892b", "#c24a6a")
 _GREY = "#808890"
 _NAME_LENGTH = 40
 _POINTS_MIN = 3
+_LOG_FROM = 8
+"""An axis whose values span more is logarithmic."""
+_LINES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE: Any = {
     "svg.hashsalt": "calib",
     "svg.fonttype": "none",
@@ -109,8 +115,8 @@ def growth_plot(result: RunResult, calibrator: str | None) -> str:
 
 
 def latency_plot(result: RunResult) -> str:
-    """Raw latencies at the largest batch size, a box a candidate; empty without timing."""
-    timed = [(c.name, c.latency[-1]) for c in result.candidates if c.latency]
+    """Raw latencies at the first screen's operating point, a box a candidate; empty without."""
+    timed = [(c.name, r) for c in result.candidates if (r := c.latency_at()) is not None]
     if not timed:
         return ""
     with mpl.rc_context(_STYLE):
@@ -129,8 +135,95 @@ def latency_plot(result: RunResult) -> str:
             capprops=line,
             medianprops={"color": _COLOURS[1], "linewidth": 1.6},
         )
-        axes.set_xlabel(f"latency in ms at batch {timed[0][1].batch_size}; whiskers p10 and p90")
+        axes.set_xlabel(f"latency in ms at {timed[0][1].point}; whiskers p10 and p90")
         return _svg(figure, "Latency of every timed run, by candidate")
+
+
+def throughput_plot(result: RunResult) -> str:
+    """Throughput over latency, a line a candidate and number of threads, a point a batch size.
+
+    Empty with less than two operating points. What is emulated is grey.
+    """
+    timed = [c for c in result.candidates if len(c.latency) > 1]
+    if not timed:
+        return ""
+    threads = sorted({r.threads or 0 for c in timed for r in c.latency})
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for index, candidate in enumerate(timed):
+            for count in threads:
+                _throughput_line(axes, candidate, index, count, threads.index(count))
+        points = [(r.p50_ms, r.samples_per_second) for c in timed for r in c.latency]
+        for values, scale in zip(zip(*points, strict=True), ("x", "y"), strict=True):
+            if max(values) > _LOG_FROM * min(values):
+                axes.set(**{f"{scale}scale": "log"})
+                _label_log_axis(getattr(axes, f"{scale}axis"))
+        axes.set_xlabel("median latency of a batch (ms)")
+        axes.set_ylabel("samples a second")
+        axes.grid(color=_GREY, alpha=0.25, lw=0.6)
+        _throughput_legend(axes, timed, threads)
+        return _svg(figure, "Latency against throughput, by candidate, threads and batch size")
+
+
+def _throughput_line(
+    axes: Any, candidate: CandidateRecord, index: int, threads: int, style: int
+) -> None:
+    records = sorted(
+        (r for r in candidate.latency if (r.threads or 0) == threads), key=lambda r: r.batch_size
+    )
+    x, y = [r.p50_ms for r in records], [r.samples_per_second for r in records]
+    look = _line_look(candidate, index)
+    axes.plot(x, y, lw=1.3, ls=_LINES[style % len(_LINES)], **look)
+    for record in (records[0], records[-1]) if records and not candidate.emulated else ():
+        axes.annotate(
+            str(record.batch_size),
+            (record.p50_ms, record.samples_per_second),
+            xytext=(5, -9),
+            textcoords="offset points",
+            fontsize=7.5,
+        )
+
+
+def _line_look(candidate: CandidateRecord, index: int) -> dict[str, Any]:
+    colour = _GREY if candidate.emulated else _colour(index)
+    shape = _MARKERS[index % len(_MARKERS)]
+    return {"color": colour, "marker": shape, "ms": 5, "alpha": 0.6 if candidate.emulated else 1.0}
+
+
+def _throughput_legend(axes: Any, timed: list[CandidateRecord], threads: list[int]) -> None:
+    """Candidates by colour and shape; threads by the kind of line, where there are several."""
+    shown = [
+        Line2D(
+            [],
+            [],
+            lw=0,
+            label=f"{_short(c.name)}{' (emulated)' if c.emulated else ''}",
+            **_line_look(c, i),
+        )
+        for i, c in enumerate(timed)
+    ]
+    if len(threads) > 1:
+        shown += [
+            Line2D(
+                [],
+                [],
+                color=_GREY,
+                ls=_LINES[i % len(_LINES)],
+                label=f"{count} thread{'s' if count > 1 else ''}",
+            )
+            for i, count in enumerate(threads)
+        ]
+    axes.legend(
+        handles=shown, ncols=3, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+    )
+
+
+def _label_log_axis(axis: Any) -> None:
+    """Plain numbers at 1, 2 and 5 of each decade."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _colour(index: int) -> str:

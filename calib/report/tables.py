@@ -111,23 +111,6 @@ def write_ran_csv(result: RunResult, path: Path) -> None:
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
-def write_throughput_csv(result: RunResult, path: Path) -> None:
-    """A line for each timed run: candidate, batch size, number of the run, latency."""
-    rows = [
-        {
-            "candidate": candidate.name,
-            "batch_size": record.batch_size,
-            "run": run,
-            "latency_ms": value,
-        }
-        for candidate in result.candidates
-        for record in candidate.latency
-        for run, value in enumerate(record.samples_ms)
-    ]
-    columns = ["candidate", "batch_size", "run", "latency_ms"]
-    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
-
-
 def write_thresholds_csv(result: RunResult, path: Path) -> None:
     """A line for each calibrator and activation: its threshold, scale and how it came about."""
     rows = [

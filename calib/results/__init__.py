@@ -50,6 +50,7 @@ from calib.results.run import (
     StageRecord,
 )
 from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
+from calib.results.speed import LoadRecord, PointRecord, SpeedRecord
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -67,9 +68,11 @@ __all__ = [
     "GroupSensitivity",
     "LatencyRecord",
     "LeftAloneRecord",
+    "LoadRecord",
     "ModelPrecision",
     "ModelRecord",
     "NotFiniteRecord",
+    "PointRecord",
     "Precision",
     "Record",
     "RemediesRecord",
@@ -79,6 +82,7 @@ __all__ = [
     "RunVerdict",
     "SampleVerdict",
     "SensitivityRecord",
+    "SpeedRecord",
     "StageRecord",
     "TaskKind",
     "TaskScore",

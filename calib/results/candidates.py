@@ -91,18 +91,47 @@ class SampleVerdict(Record):
 
 
 class LatencyRecord(Record):
-    """Timed runs of one engine at one batch size; the raw samples are in throughput.csv."""
+    """Timed runs of one engine at one operating point; the raw samples are in throughput.csv.
+
+    A percentile that fewer than one run is expected to lie beyond is None: it would be a guess.
+    """
 
     batch_size: int
+    threads: int | None = Field(
+        default=None, description="ONNX Runtime: threads inside one operator."
+    )
     shapes: dict[str, tuple[int, ...]]
-    warmup_runs: int
+    warmup_runs: int = Field(description="Runs before the first one that counts.")
+    steady: bool | None = Field(
+        default=None,
+        description="Whether the latency was steady at the end of the warm-up; None if that was "
+        "too short to tell.",
+    )
     runs: int
     p50_ms: float
-    p90_ms: float
-    p99_ms: float | None = Field(description="None with fewer than 100 runs: it would be a guess.")
+    p50_low_ms: float | None = Field(
+        default=None,
+        description="Lower end of the median's 95 % interval, by order statistics; from 6 runs.",
+    )
+    p50_high_ms: float | None = Field(default=None, description="Upper end of it.")
+    p90_ms: float | None = Field(description="None with fewer than 10 runs.")
+    p99_ms: float | None = Field(description="None with fewer than 100 runs.")
+    p999_ms: float | None = Field(default=None, description="None with fewer than 1,000 runs.")
     mean_ms: float
     samples_per_second: float = Field(description="batch_size / median latency.")
+    drift_pct: float | None = Field(
+        default=None,
+        description="Median of the last third of the runs over the first third's, less 1, in %; "
+        "None where there is no trend beyond chance.",
+    )
     samples_ms: tuple[float, ...]
+
+    @property
+    def point(self) -> str:
+        """The operating point in words."""
+        if self.threads is None:
+            return f"batch {self.batch_size}"
+        return f"batch {self.batch_size}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
 class CandidateRecord(Record):
@@ -123,6 +152,10 @@ class CandidateRecord(Record):
     peak_memory_bytes: int | None = Field(
         description="Peak resident memory of a process that only runs this engine."
     )
+    load_seconds: float | None = Field(
+        default=None,
+        description="Median time to open a session of it, its file in the page cache.",
+    )
     outputs: tuple[TensorError, ...] = ()
     layers: tuple[TensorError, ...] = ()
     score: TaskScore | None = None
@@ -137,3 +170,17 @@ class CandidateRecord(Record):
         description="What ONNX Runtime made of it; None for FP32 and where engines are built.",
     )
     warnings: tuple[str, ...] = ()
+
+    def latency_at(
+        self, batch_size: int | None = None, threads: int | None = None
+    ) -> LatencyRecord | None:
+        """Its latency at an operating point: of the largest batch, and the most threads, if None.
+
+        That is the point of the figures on the first screen, and of limits that name none.
+        """
+        found = [
+            r
+            for r in self.latency
+            if batch_size in (None, r.batch_size) and threads in (None, r.threads)
+        ]
+        return max(found, key=lambda r: (r.batch_size, r.threads or 0), default=None)

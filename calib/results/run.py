@@ -10,6 +10,7 @@ from calib.results.candidates import CandidateRecord
 from calib.results.inputs import DataRecord, Environment, ModelRecord
 from calib.results.judgement import RunVerdict
 from calib.results.remedies import RemediesRecord
+from calib.results.speed import SpeedRecord
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -39,6 +40,9 @@ class RunResult(Record):
         default=None, description="What was done to the model before it was quantized."
     )
     candidates: tuple[CandidateRecord, ...]
+    speed: SpeedRecord | None = Field(
+        default=None, description="The machine while the engines were timed."
+    )
     stages: tuple[StageRecord, ...]
     notes: tuple[str, ...] = Field(default=(), description="E.g. which backend `auto` became.")
     verdict: RunVerdict

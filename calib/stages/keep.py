@@ -36,12 +36,12 @@ def keep_sessions(
     """Beside each INT8 model that ONNX Runtime ran: how."""
     dtypes = {spec.name: spec.dtype for spec in result.model.inputs}
     for candidate in candidates:
-        timed = result.candidate(candidate.name).latency
-        if candidate.precision is not Precision.INT8 or bench.builder is not None or not timed:
+        timed = result.candidate(candidate.name).latency_at()
+        if candidate.precision is not Precision.INT8 or bench.builder is not None or timed is None:
             continue
         write_deployment(
             folder / "models" / candidate.name,
             candidate.runs.name,
-            bench.backend.session_settings(),
-            {name: (dtypes[name], shape) for name, shape in timed[-1].shapes.items()},
+            bench.backend.with_threads(timed.threads).session_settings(),
+            {name: (dtypes[name], shape) for name, shape in timed.shapes.items()},
         )

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from calib.analysis import layers
 from calib.analysis.layers import TensorErrorAccumulator, clipped_values
-from calib.analysis.throughput import latency_record, time_engines
 
 
 def pair(seed=0, shape=(24, 5, 7)):
@@ -77,37 +76,6 @@ def test_shapes_that_differ_are_refused():
 
 def test_clipped_values_are_counted_and_the_threshold_is_kept():
     assert clipped_values(np.array([[1.0, -2.0, 3.0], [0.5, 2.0, -2.1]]), 2.0) == (2, 6)
-
-
-class Counting:
-    """An engine that only notes when it was run."""
-
-    def __init__(self, name, log):
-        self.name, self.log = name, log
-
-    def infer(self, inputs):
-        self.log.append(self.name)
-        return {}
-
-
-def test_engines_take_turns_and_warm_up_runs_are_not_kept():
-    log = []
-    engines = {name: Counting(name, log) for name in "abc"}
-    samples = time_engines(engines, {"x": np.zeros(2)}, warmup_runs=2, runs=3, seconds_max=60)
-    assert "".join(log) == "aabbcc" + "abc" + "bca" + "cab"
-    assert {name: len(values) for name, values in samples.items()} == {"a": 3, "b": 3, "c": 3}
-    one = time_engines(engines, {"x": np.zeros(2)}, warmup_runs=0, runs=99, seconds_max=1e-9)
-    assert {len(values) for values in one.values()} == {1}
-
-
-def test_percentiles_are_numpys_and_p99_needs_a_hundred_runs():
-    values = np.random.default_rng(0).exponential(size=100) + 1
-    record = latency_record(tuple(values), {"x": np.zeros((4, 3))}, 2, 4)
-    assert record.p50_ms == pytest.approx(np.percentile(values, 50))
-    assert record.p90_ms == pytest.approx(np.percentile(values, 90))
-    assert record.p99_ms == pytest.approx(np.percentile(values, 99))
-    assert record.samples_per_second == pytest.approx(4000 / np.median(values))
-    assert latency_record(tuple(values[:99]), {"x": np.zeros((4, 3))}, 2, 4).p99_ms is None
 
 
 @given(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.4e38, 3.4e38]), max_size=9))

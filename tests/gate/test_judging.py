@@ -47,7 +47,7 @@ def judged(limits, **changes):
 def test_every_rule_has_a_case_a_limit_and_a_place_in_the_documents():
     names = [rule.name for rule in RULES]
     assert sorted(names) == sorted(CASES)
-    settings = {"judge", "batch_size", "worst_class_min_samples"}
+    settings = {"judge", "batch_size", "threads", "worst_class_min_samples"}
     assert set(LimitsSpec.model_fields) == {*names, *settings}
     page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in names)
@@ -110,6 +110,42 @@ def test_speed_is_judged_at_the_batch_size_that_is_asked_for():
     found = judged({"speedup_vs_fp32_min": 1, "batch_size": 16}).rules[0]
     assert found.verdict is Verdict.NO_EVIDENCE
     assert judged({"speedup_vs_fp32_min": 1, "batch_size": 8}).verdict is Verdict.PASS
+
+
+def test_speed_is_judged_on_the_threads_that_are_asked_for_and_on_the_most_otherwise():
+    def swept(name, one, two):
+        latency = tuple(
+            records.latency(p50).model_copy(update={"threads": threads})
+            for threads, p50 in ((1, one), (2, two))
+        )
+        return records.candidate(name, latency=latency, engines=())
+
+    run = records.run(swept("fp32", 6.0, 4.0), swept("int8-minmax", 2.0, 4.0))
+    for threads, expected in ((1, 3.0), (2, 1.0), (None, 1.0)):
+        limits = LimitsSpec(speedup_vs_fp32_min=1, threads=threads)
+        rule = evaluate(run, limits).candidates[0].rules[0]
+        assert rule.found == pytest.approx(expected)
+        assert f"at batch 8, {threads or 2} thread" in rule.details
+    limits = LimitsSpec(speedup_vs_fp32_min=1, latency_p50_ms_max=9, threads=4)
+    assert {r.verdict for r in evaluate(run, limits).candidates[0].rules} == {Verdict.NO_EVIDENCE}
+
+
+def test_an_emulated_candidates_latency_is_no_evidence():
+    assert judged({"latency_p50_ms_max": 9}).verdict is Verdict.PASS
+    found = judged({"latency_p50_ms_max": 9}, emulated=True)
+    assert found.verdict is Verdict.NO_EVIDENCE
+    assert "emulated" in found.rules[0].details
+
+
+def test_without_limits_one_is_still_told_that_int8_is_no_faster():
+    slow = records.candidate(latency=(records.latency(3.5),))
+    verdict = evaluate(records.run(records.fp32(), records.fp16(), slow), LimitsSpec())
+    assert verdict.verdict is Verdict.NO_EVIDENCE
+    assert verdict.advice.startswith("No faster than FP16")
+    failed = evaluate(
+        records.run(records.fp32(), records.fp16(), slow), LimitsSpec(speedup_vs_fp16_min=2)
+    )
+    assert (failed.verdict, failed.advice) == (Verdict.FAIL, "")
 
 
 def test_a_failure_outranks_missing_evidence_which_outranks_a_pass():

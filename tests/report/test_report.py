@@ -124,8 +124,10 @@ def test_files_are_complete_and_the_result_reads_back(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "junit.xml",
         "layers.csv",
+        "ran.csv",
         "report.html",
         "result.json",
+        "speed.csv",
         "thresholds.csv",
         "throughput.csv",
     ]
