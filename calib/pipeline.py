@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from calib.analysis.tails import BesideFp16
 from calib.calibrators.statistics_file import StatisticsFile, save_statistics
 from calib.config import Experiment
 from calib.environment import environment_record
 from calib.errors import ConfigError
 from calib.gate.judging import evaluate
 from calib.progress import Progress
-from calib.report import SamplesCsv, write_report
+from calib.report import SampleTables, write_report
 from calib.results import (
     CandidateRecord,
     Precision,
@@ -27,7 +28,7 @@ from calib.results import (
 )
 from calib.rundir import run_directory
 from calib.runtime_log import runtime_log
-from calib.stages.analyse import Outputs, analyse_candidate
+from calib.stages.analyse import OnRow, Outputs, analyse_candidate
 from calib.stages.calibrate import (
     NATIVE_NOTE,
     TWIN_NOTE,
@@ -44,13 +45,13 @@ from calib.stages.measure import (
     compare,
     compare_layers,
     run_outputs,
-    saturation,
 )
 from calib.stages.observation import Shard, observed
 from calib.stages.prepare import prepared
 from calib.stages.ran import what_ran
 from calib.stages.sensitivity import sensitivity
 from calib.stages.speed import measure_memory, measure_speed
+from calib.stages.tail import explain_tails
 from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key, place, sha256_from_file
 
@@ -71,7 +72,20 @@ class _Files:
     """What is written while the engines are compared."""
 
     folder: Path
-    samples: SamplesCsv
+    samples: SampleTables
+    beside: BesideFp16
+
+    def on_row(self, candidate: Candidate) -> OnRow:
+        """What takes in a candidate's verdicts: those of INT8 get FP16's answer beside them."""
+
+        def add(name: str, verdict: SampleVerdict) -> None:
+            if candidate.precision is Precision.FP16:
+                self.beside.keep(verdict)
+            elif candidate.precision is Precision.INT8:
+                verdict = self.beside.beside(verdict)
+            self.samples.add(name, verdict)
+
+        return add
 
 
 def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
@@ -92,8 +106,8 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
         own = digest_from_key({"config": config, "process": os.getpid()})
         run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{own[:6]}"
         with run_directory(parent, run_id) as folder:
-            with SamplesCsv(folder / "samples.csv") as samples:
-                files = _Files(folder, samples)
+            with SampleTables(folder) as samples:
+                files = _Files(folder, samples, BesideFp16())
                 records, speed = _measure(bench, inputs, calibration, candidates, files)
             facts = RunResult(
                 experiment=experiment.name,
@@ -183,17 +197,15 @@ def _measure(
     candidates = tuple(replace(c, plan=_plan(built[c.name])) for c in candidates)
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
-    facts = [
+    judged = [
         _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
         for c in candidates
     ]
-    ids = frozenset(v.id for fact in facts for v in fact.tail if fact.calibrator)
-    shares = saturation(bench, inputs, calibration, ids)
+    facts = explain_tails(bench, inputs, calibration, judged, None)
     speed = measure_speed(bench, inputs, candidates)
     records = tuple(
         fact.model_copy(
             update={
-                "tail": _saturated(fact.tail, shares.get(fact.calibrator or "", {})),
                 "latency": speed.latency.get(fact.name, ()),
                 "ran": what_ran(bench, inputs, candidate),
                 "engines": tuple(with_layer_times(bench, inputs, e) for e in built[fact.name]),
@@ -238,7 +250,7 @@ def _judged(
         errors = compared.errors
         place(compared.accuracy_file, files.folder / "polygraphy" / f"{candidate.name}.json")
     layers = compare_layers(bench, inputs, calibration, candidate)
-    found = analyse_candidate(bench, inputs, candidate, outputs, files.samples.add)
+    found = analyse_candidate(bench, inputs, candidate, outputs, files.on_row(candidate))
     broken = (f"{found.not_finite} samples have NaN or infinity in their output",)
     return CandidateRecord(
         name=candidate.name,
@@ -254,7 +266,8 @@ def _judged(
         layers=layers,
         score=found.score,
         flips=found.flips,
-        tail=() if is_reference else found.tail,
+        tail=() if is_reference else tuple(map(files.beside.beside, found.tail)),
+        moved=None if is_reference else found.moved,
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )
 
@@ -262,12 +275,6 @@ def _judged(
 def _is_emulated(bench: Workbench, candidate: Candidate) -> bool:
     half = Precision.FP16 in (candidate.precision, candidate.rest)
     return half and bench.builder is None and bench.backend.emulates_fp16
-
-
-def _saturated(
-    tail: tuple[SampleVerdict, ...], shares: dict[str, float]
-) -> tuple[SampleVerdict, ...]:
-    return tuple(v.model_copy(update={"saturation_pct": shares.get(v.id)}) for v in tail)
 
 
 def _size_bytes(candidate: Candidate, inputs: Inputs) -> int:

@@ -94,8 +94,3 @@ class TensorErrorAccumulator:
 
     def _relative_l2(self) -> float | None:
         return math.sqrt(self._noise / self._signal) if self._signal > 0 else None
-
-
-def clipped_values(activation: Array, amax: float) -> tuple[int, int]:
-    """(how many values a threshold clips, how many there are)."""
-    return int((np.abs(activation) > amax).sum()), activation.size

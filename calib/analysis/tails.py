@@ -1,15 +1,29 @@
-"""The samples that a candidate gets most wrong."""
+"""The samples that a candidate gets most wrong, and how far all of them moved."""
 
 import base64
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from calib.analysis.accuracy import Judged, SamplePair, ScoreAccumulator, judge
-from calib.results import FlipSummary, SampleVerdict, TaskKind, TaskScore
+from calib.analysis.probability import are_probabilities, probabilities
+from calib.results import (
+    CONFIDENT_AT,
+    PERCENTILES,
+    ConfidentFlips,
+    FlipSummary,
+    RivalAnswer,
+    SampleVerdict,
+    TailSummary,
+    TaskKind,
+    TaskScore,
+)
 from data_loaders.types import Sample
 
 _TEXT_CHARACTERS = 2000
+OnVerdict = Callable[[SampleVerdict], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +33,7 @@ class Analysis:
     score: TaskScore
     flips: FlipSummary
     tail: tuple[SampleVerdict, ...]
+    moved: TailSummary
     not_finite: int
 
 
@@ -27,7 +42,7 @@ def analyse(
     pairs: Iterable[SamplePair],
     class_names: tuple[str, ...] | None,
     tail: int,
-    on_row: Callable[[SampleVerdict], None],
+    on_row: OnVerdict,
 ) -> Analysis:
     """Judge every sample once; the order of the samples does not change the result.
 
@@ -41,14 +56,33 @@ def analyse(
     Raises:
         DataError: see `judge`.
     """
-    scores, worst, not_finite = ScoreAccumulator(kind), Tail(tail), 0
+    scores, worst, moved, not_finite = ScoreAccumulator(kind), Tail(tail), Movement(), 0
     for pair in pairs:
         judged = judge(kind, pair, class_names)
+        if kind is TaskKind.CLASSIFICATION:
+            judged = replace(judged, verdict=with_probabilities(judged.verdict, pair))
         scores.add(judged)
         worst.add(judged, pair.sample)
+        moved.add(judged.verdict)
         not_finite += judged.verdict.margin == float("-inf")
         on_row(judged.verdict)
-    return Analysis(scores.score(), scores.flips(), worst.ranked(), not_finite)
+    return Analysis(scores.score(), scores.flips(), worst.ranked(), moved.summary(), not_finite)
+
+
+def with_probabilities(verdict: SampleVerdict, pair: SamplePair) -> SampleVerdict:
+    """A classification's verdict with the probability that each side gives its own prediction.
+
+    FP32's output says for both whether it holds probabilities: FP16's may not add up to 1.
+    """
+    given = are_probabilities(pair.reference)
+    own = (probabilities(side, given=given) for side in (pair.reference, pair.candidate))
+    reference, candidate = (None if p is None else float(p.max()) for p in own)
+    return verdict.model_copy(update={"reference_probability": reference, "probability": candidate})
+
+
+def rank_key(verdict: SampleVerdict) -> tuple[bool, float, "_Reversed"]:
+    """Sorts the worst sample last: got wrong, then by loss of margin, then by id backwards."""
+    return verdict.flip == "worsened", verdict.margin_loss, _Reversed(verdict.id)
 
 
 class Tail:
@@ -61,7 +95,7 @@ class Tail:
     def add(self, judged: Judged, sample: Sample) -> None:
         """Consider one sample."""
         verdict = judged.verdict
-        rank = (verdict.flip == "worsened", verdict.margin_loss, _Reversed(verdict.id))
+        rank = rank_key(verdict)
         if self._size and (len(self._heap) < self._size or rank > self._heap[0][0]):
             push = heapq.heappush if len(self._heap) < self._size else heapq.heapreplace
             push(self._heap, (rank, _with_preview(verdict, sample)))
@@ -69,6 +103,73 @@ class Tail:
     def ranked(self) -> tuple[SampleVerdict, ...]:
         """The worst first."""
         return tuple(verdict for _, verdict in sorted(self._heap, key=lambda e: e[0], reverse=True))
+
+
+class Movement:
+    """How far all samples moved: 8 bytes a sample is all that is kept."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._counts = np.zeros((len(CONFIDENT_AT), 3), dtype=np.int64)
+        self._has_classes = False
+
+    def add(self, verdict: SampleVerdict) -> None:
+        """Count one sample."""
+        self._losses.append(verdict.margin_loss)
+        probability = verdict.reference_probability
+        if probability is None:
+            return
+        self._has_classes = True
+        sure = probability >= np.array(CONFIDENT_AT)
+        self._counts += sure[:, None] * np.array(
+            [1, verdict.flip != "", verdict.flip == "worsened"], dtype=np.int64
+        )
+
+    def summary(self) -> TailSummary:
+        """Percentiles of the loss of margin, and what became of confident predictions."""
+        return TailSummary(
+            samples=len(self._losses),
+            margin_loss=_percentiles(np.array(self._losses, dtype=np.float64)),
+            confident=tuple(
+                ConfidentFlips(
+                    probability=probability, samples=int(n), flips=int(flips), worsened=int(bad)
+                )
+                for probability, (n, flips, bad) in zip(CONFIDENT_AT, self._counts, strict=True)
+            )
+            if self._has_classes
+            else (),
+        )
+
+
+def _percentiles(losses: np.ndarray) -> dict[str, float]:
+    if not losses.size:
+        return {}
+    # Between a number and infinity numpy's line would give no number.
+    finite = np.where(np.isfinite(losses), losses, np.finfo(np.float64).max / 4)
+    values = np.percentile(finite, PERCENTILES)
+    largest = float(losses[np.isfinite(losses)].max(initial=-np.inf))
+    return {
+        f"{p:g}": float(v) if v <= largest else float("inf")
+        for p, v in zip(PERCENTILES, values, strict=True)
+    }
+
+
+class BesideFp16:
+    """Puts FP16's answer beside that of each candidate that comes after it."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, RivalAnswer] = {}
+
+    def keep(self, verdict: SampleVerdict) -> None:
+        """Keep an answer of FP16's."""
+        self._answers[verdict.id] = RivalAnswer(
+            prediction=verdict.prediction, probability=verdict.probability, margin=verdict.margin
+        )
+
+    def beside(self, verdict: SampleVerdict) -> SampleVerdict:
+        """The verdict with FP16's answer, if there is one."""
+        found = self._answers.get(verdict.id)
+        return verdict if found is None else verdict.model_copy(update={"fp16": found})
 
 
 class _Reversed(str):

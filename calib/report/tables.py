@@ -1,62 +1,15 @@
 """The CSV files of a run."""
 
-import csv
 from pathlib import Path
-from types import TracebackType
 
 import pandas as pd
 
 from calib.engine_record import NodePrecision
-from calib.results import CandidateRecord, RunResult, SampleVerdict, SensitivityRecord
+from calib.results import CandidateRecord, RunResult, SensitivityRecord
 from calib.store import write_atomically
 
 _INT8_MAX = 127
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_SAMPLE_COLUMNS = [
-    "candidate",
-    "id",
-    "label",
-    "reference_prediction",
-    "prediction",
-    "reference_margin",
-    "margin",
-    "margin_loss",
-    "flip",
-]
-
-
-class SamplesCsv:
-    """`samples.csv`, a line for each candidate and sample, written as they come."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> "SamplesCsv":
-        self._file = self._path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow([*_SAMPLE_COLUMNS, "metadata"])
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def add(self, candidate: str, verdict: SampleVerdict) -> None:
-        """Write one line."""
-        values = {"candidate": candidate, **verdict.model_dump()}
-        metadata = " ".join(f"{k}={v}" for k, v in verdict.metadata.items())
-        row = [_cell(values[name]) for name in _SAMPLE_COLUMNS]
-        self._writer.writerow([*row, safe_text(metadata)])
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, str):
-        return safe_text(value)
-    return "" if value is None else value
 
 
 def safe_text(text: str) -> str:

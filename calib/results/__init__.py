@@ -51,14 +51,26 @@ from calib.results.run import (
 )
 from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
 from calib.results.speed import LoadRecord, PointRecord, SpeedRecord
+from calib.results.tails import (
+    CONFIDENT_AT,
+    PERCENTILES,
+    ConfidentFlips,
+    NearestSample,
+    RangeExcess,
+    RivalAnswer,
+    TailSummary,
+)
 
 __all__ = [
+    "CONFIDENT_AT",
+    "PERCENTILES",
     "SCHEMA_VERSION",
     "ActivationRecord",
     "CalibrationRecord",
     "CandidateRecord",
     "CandidateVerdict",
     "ClassScore",
+    "ConfidentFlips",
     "DataRecord",
     "DatasetRecord",
     "Environment",
@@ -71,12 +83,15 @@ __all__ = [
     "LoadRecord",
     "ModelPrecision",
     "ModelRecord",
+    "NearestSample",
     "NotFiniteRecord",
     "PointRecord",
     "Precision",
+    "RangeExcess",
     "Record",
     "RemediesRecord",
     "RemedyStep",
+    "RivalAnswer",
     "RuleVerdict",
     "RunResult",
     "RunVerdict",
@@ -84,6 +99,7 @@ __all__ = [
     "SensitivityRecord",
     "SpeedRecord",
     "StageRecord",
+    "TailSummary",
     "TaskKind",
     "TaskScore",
     "TensorError",

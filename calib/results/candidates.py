@@ -7,6 +7,7 @@ from pydantic import Field
 from calib.engine_record import EngineRecord, RanRecord
 from calib.record import Precision, Record
 from calib.results.kinds import TaskKind
+from calib.results.tails import NearestSample, RangeExcess, RivalAnswer, TailSummary
 
 
 class TensorError(Record):
@@ -82,8 +83,24 @@ class SampleVerdict(Record):
     margin: float
     margin_loss: float = Field(description="reference_margin - margin.")
     flip: Literal["", "worsened", "improved", "sideways", "unlabelled"]
+    reference_probability: float | None = Field(
+        default=None, description="Classification: FP32's for its own prediction."
+    )
+    probability: float | None = Field(
+        default=None, description="Classification: the candidate's for its own prediction."
+    )
+    fp16: RivalAnswer | None = Field(
+        default=None, description="What FP16 says, where the candidate is INT8."
+    )
     saturation_pct: float | None = Field(
         description="Share of this sample's tapped activations that INT8 clips, in %."
+    )
+    left_range: tuple[RangeExcess, ...] = Field(
+        default=(), description="Activations beyond their threshold, what clipping costs first."
+    )
+    left_range_count: int = Field(default=0, description="How many there are in all.")
+    nearest: NearestSample | None = Field(
+        default=None, description="Of the calibration samples that were looked at."
     )
     text: str | None = None
     thumbnail_png_base64: str | None = None
@@ -161,6 +178,7 @@ class CandidateRecord(Record):
     score: TaskScore | None = None
     flips: FlipSummary | None = None
     tail: tuple[SampleVerdict, ...] = ()
+    moved: TailSummary | None = None
     latency: tuple[LatencyRecord, ...] = ()
     engines: tuple[EngineRecord, ...] = Field(
         default=(), description="What a TensorRT builder made of it, one for each target."

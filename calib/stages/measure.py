@@ -6,13 +6,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from calib.analysis.layers import TensorErrorAccumulator, clipped_values
+from calib.analysis.layers import TensorErrorAccumulator
 from calib.backends.tensorrt_runtime import make_runner
 from calib.compare import compare_outputs, output_errors, refuse_broken_reference, save_outputs
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
-from calib.graph.taps import LayerTensor, layer_tensors, tapped, taps_from_tensors
-from calib.observe import tapped_engine
+from calib.graph.taps import LayerTensor, layer_tensors, tapped
 from calib.progress import Advance
 from calib.record import Precision
 from calib.results import TensorError
@@ -20,7 +19,7 @@ from calib.stages.calibrate import Calibration, Candidate
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
-from data_loaders import Batch, Sample
+from data_loaders import Batch
 from data_loaders.types import Array
 
 _ERRORS = TypeAdapter(tuple[TensorError, ...])
@@ -150,47 +149,3 @@ def _first(inputs: Inputs, samples: int) -> Iterable[Batch]:
 
 def _cut(inputs: Inputs, batch: Batch, samples: int) -> Batch:
     return inputs.validation.stack(batch.samples[:samples])
-
-
-def saturation(
-    bench: Workbench, inputs: Inputs, calibration: Calibration, ids: frozenset[str]
-) -> dict[str, dict[str, float]]:
-    """Share of each sample's quantized activations that is clipped, in %: by calibrator, by id."""
-    if not ids or not calibration.selection.activations:
-        return {name: {} for name in calibration.amax}
-    key = {
-        "calibration": calibration.digest,
-        "amax": calibration.amax,
-        "data": inputs.validation.scan.sha256,
-        "ids": sorted(ids),
-    }
-
-    def make(folder: Path, advance: Advance) -> None:
-        chosen = [sample for sample in inputs.validation.data if sample.id in ids]
-        shares = _saturation(bench, inputs, calibration, chosen, folder, advance)
-        write_atomically(folder / "saturation.json", _SATURATION.dump_json(shares))
-
-    found = bench.artifact("saturation", "saturation of the tail", key, make, len(ids))
-    return _SATURATION.validate_json((found.path / "saturation.json").read_bytes())
-
-
-def _saturation(
-    bench: Workbench,
-    inputs: Inputs,
-    calibration: Calibration,
-    samples: list[Sample],
-    folder: Path,
-    advance: Advance,
-) -> dict[str, dict[str, float]]:
-    taps = taps_from_tensors(calibration.graph, calibration.selection.activation_tensors)
-    shares: dict[str, dict[str, float]] = {name: {} for name in calibration.amax}
-    with tapped_engine(bench.backend, calibration.graph, taps, folder) as engine:
-        # One at a time: padding would count as the sample's own values.
-        for batch in inputs.validation.batches(samples, 1):
-            values = {**batch.inputs, **engine.infer(batch.inputs)}
-            for name, amax in calibration.amax.items():
-                counts = [clipped_values(values[t.source], amax[t.tensors[0]]) for t in taps]
-                clipped, total = (sum(column) for column in zip(*counts, strict=True))
-                shares[name][batch.ids[0]] = 100 * clipped / max(total, 1)
-            advance(1)
-    return shares

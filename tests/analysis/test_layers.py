@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calib.analysis import layers
-from calib.analysis.layers import TensorErrorAccumulator, clipped_values
+from calib.analysis.layers import TensorErrorAccumulator
 
 
 def pair(seed=0, shape=(24, 5, 7)):
@@ -72,10 +72,6 @@ def test_noise_on_silence_is_infinitely_wrong_and_has_no_cosine():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="shapes"):
         result([[1, 2]], [[1]])
-
-
-def test_clipped_values_are_counted_and_the_threshold_is_kept():
-    assert clipped_values(np.array([[1.0, -2.0, 3.0], [0.5, 2.0, -2.1]]), 2.0) == (2, 6)
 
 
 @given(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.4e38, 3.4e38]), max_size=9))

@@ -1,6 +1,5 @@
 """What a reader of a report, a spreadsheet or a CI server sees."""
 
-import csv
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -12,7 +11,7 @@ import records
 
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
-from calib.report import SamplesCsv, render_html, write_report
+from calib.report import render_html, write_report
 from calib.report.html import number
 from calib.report.junit import render_junit
 from calib.report.tables import safe_text
@@ -177,18 +176,6 @@ def test_junit_counts_failures_and_calls_missing_evidence_an_error():
     empty = ET.fromstring(render_junit(judged(records.run()))).find("testsuite")
     assert empty.get("errors") == "1"
     ET.fromstring(render_junit(nasty_run()))
-
-
-def test_samples_csv_holds_every_sample_and_no_formula(tmp_path):
-    path = tmp_path / "samples.csv"
-    with SamplesCsv(path) as samples:
-        samples.add("fp32", records.sample(id="=cmd()", metadata={"a": "b"}))
-        samples.add("int8-minmax", records.sample(label=None, prediction="-1.5", margin=-0.25))
-    with path.open(encoding="utf-8", newline="") as file:
-        first, second = csv.DictReader(file)
-    assert first["id"] == "'=cmd()"
-    assert (second["label"], second["prediction"], second["margin"]) == ("", "-1.5", "-0.25")
-    assert first["metadata"] == "a=b"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
