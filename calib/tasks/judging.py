@@ -1,0 +1,217 @@
+"""One sample judged by any kind of task, and all samples added up."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calib.errors import DataError
+from calib.results.metrics import QUANTILES, ClassMetric, MetricScore
+from calib.tasks.base import Comparison, Kind, Metric
+from data_loaders.types import Array, Sample
+
+Flip = Literal["", "worsened", "improved", "sideways", "unlabelled"]
+_RESAMPLES = 1000
+_WORK_MAX = 4_000_000
+"""Samples weighed in all resamples together: fewer resamples of many samples, never below 200."""
+_RESAMPLES_MIN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sample, FP32 beside a candidate.
+
+    Attributes:
+        label: what is right, in words; None if that is not known.
+        reference_words: FP32's answer.
+        words: the candidate's.
+        reference_score: FP32's score, in the unit of the kind's sample metric.
+        score: the candidate's.
+        flip: how the answer changed; empty if it did not, or there is no right and wrong.
+        own: the candidate against the label; None without one.
+        reference: FP32 against the label; None without one.
+        agreement: the candidate against FP32's answer.
+    """
+
+    label: str | None
+    reference_words: str
+    words: str
+    reference_score: float
+    score: float
+    flip: Flip
+    own: Comparison | None
+    reference: Comparison | None
+    agreement: Comparison
+
+
+def judge(
+    kind: Kind[Any, Any],
+    sample: Sample,
+    reference: Mapping[str, Array],
+    candidate: Mapping[str, Array],
+) -> Verdict:
+    """Judge one sample: against its label, and against FP32's answer.
+
+    Args:
+        kind: of the task.
+        sample: with its label, or without.
+        reference: FP32's outputs by name, without batch axis.
+        candidate: the candidate's.
+
+    Raises:
+        DataError: if FP32's output is not finite, or label and output do not fit.
+    """
+    for name in kind.outputs:
+        if name in reference and not np.isfinite(reference[name]).all():
+            raise DataError(
+                f"sample {sample.id}",
+                "FP32's output is not finite",
+                got=name,
+                fix="Check the FP32 model.",
+            )
+    expected, said = kind.answer(reference, sample), kind.answer(candidate, sample)
+    target = kind.target(sample)
+    stand_in = kind.target_from_answer(expected)
+    try:
+        agreement = kind.compare(said, stand_in)
+        own = None if target is None else kind.compare(said, target)
+        known = None if target is None else kind.compare(expected, target)
+    except ValueError as error:
+        raise DataError(
+            f"sample {sample.id}", f"the label does not fit the output: {error}"
+        ) from error
+    shown = own or agreement
+    return Verdict(
+        label=None if target is None else kind.target_words(target),
+        reference_words=kind.words(expected),
+        words=kind.words(said),
+        reference_score=(known or kind.compare(expected, stand_in)).score,
+        score=shown.score,
+        flip=_flip(kind.is_same(expected, said), known, own, agreement),
+        own=own,
+        reference=known,
+        agreement=agreement,
+    )
+
+
+def _flip(
+    is_same: bool, known: Comparison | None, own: Comparison | None, agreement: Comparison
+) -> Flip:
+    if is_same or agreement.is_right is None:
+        return ""
+    if known is None or own is None:
+        return "unlabelled"
+    if bool(known.is_right) != bool(own.is_right):
+        return "worsened" if known.is_right else "improved"
+    return "sideways" if not own.is_right else ""
+
+
+class Tally:
+    """Adds samples up; what each adds to the metrics is held, for intervals."""
+
+    def __init__(self, kind: Kind[Any, Any]) -> None:
+        self._kind = kind
+        self._own: list[Any] = []
+        self._reference: list[Any] = []
+        self._agreement: list[Any] = []
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one sample."""
+        if verdict.own is not None and verdict.reference is not None:
+            self._own.append(verdict.own.statistics)
+            self._reference.append(verdict.reference.statistics)
+        self._agreement.append(verdict.agreement.statistics)
+
+    @property
+    def labelled(self) -> int:
+        """How many samples had a label."""
+        return len(self._own)
+
+    def metrics(self) -> tuple[MetricScore, ...]:
+        """Against the labels, FP32's beside the candidate's; none without labels."""
+        if not self._own:
+            return ()
+        own, reference = (self._kind.summarise(s) for s in (self._own, self._reference))
+        losses = _resampled(self._kind, self._own, self._reference)
+        return tuple(
+            _score(m, own[m.name], reference[m.name], losses[m.name]) for m in self._kind.metrics
+        )
+
+    def agreement(self) -> tuple[MetricScore, ...]:
+        """The candidate with FP32's answers taken for the truth."""
+        if not self._agreement:
+            return ()
+        own = self._kind.summarise(self._agreement)
+        return tuple(_score(m, own[m.name], None, ()) for m in self._kind.metrics)
+
+    def classes(self) -> tuple[ClassMetric, ...]:
+        """The kind's figure for each class, where it has classes; against labels if there are."""
+        by_class = getattr(self._kind, "by_class", None)
+        if by_class is None or not self._own:
+            return ()
+        own, reference = by_class(self._own), by_class(self._reference)
+        return tuple(
+            ClassMetric(name=name, value=own.get(name, 0.0), reference=value)
+            for name, value in reference.items()
+        )
+
+
+def vanished(classes: Sequence[ClassMetric]) -> tuple[str, ...]:
+    """The classes that FP32 finds at least in part, and the candidate never."""
+    return tuple(c.name for c in classes if c.reference > 0 and c.value == 0)
+
+
+def _score(
+    metric: Metric, value: float, reference: float | None, losses: Sequence[float]
+) -> MetricScore:
+    return MetricScore(
+        name=metric.name,
+        title=metric.title,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        value=_known(value),
+        reference=None if reference is None else _known(reference),
+        resampled_losses=_quantiles(losses),
+        resamples=len(losses),
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _quantiles(losses: Sequence[float]) -> tuple[float, ...]:
+    found = np.asarray([v for v in losses if math.isfinite(v)])
+    if len(found) < _RESAMPLES_MIN // 2:
+        return ()
+    return tuple(float(v) for v in np.quantile(found, QUANTILES))
+
+
+def _resampled(
+    kind: Kind[Any, Any], own: Sequence[Any], reference: Sequence[Any]
+) -> dict[str, list[float]]:
+    """What is lost in each of many resamples, by metric.
+
+    Samples are drawn with replacement, the same for both (a paired bootstrap: B. Efron,
+    R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8), with a fixed seed. A sample
+    counts as often as it was drawn, so nothing is matched or decoded anew.
+    """
+    samples = len(own)
+    many = int(np.clip(_WORK_MAX // max(samples, 1), _RESAMPLES_MIN, _RESAMPLES))
+    rng = np.random.default_rng(0)
+    losses: dict[str, list[float]] = {m.name: [] for m in kind.metrics}
+    for _ in range(many):
+        weights = _drawn(rng, samples)
+        ours, theirs = kind.summarise(own, weights), kind.summarise(reference, weights)
+        for metric in kind.metrics:
+            change = theirs[metric.name] - ours[metric.name]
+            losses[metric.name].append(change if metric.higher_is_better else -change)
+    return losses
+
+
+def _drawn(rng: np.random.Generator, samples: int) -> NDArray[np.float64]:
+    drawn = rng.integers(0, samples, samples)
+    return np.bincount(drawn, minlength=samples).astype(np.float64)
