@@ -1,6 +1,6 @@
 """A small finished run, made by hand, for what only reads results."""
 
-from calib.engine_record import EngineLayer, EngineRecord, NodePrecision
+from calib.engine_record import EngineLayer, EngineRecord, NodePrecision, RanRecord
 from calib.results import (
     ActivationRecord,
     CalibrationRecord,
@@ -136,6 +136,38 @@ def engine(**changes):
         "ran_here": True,
     }
     return EngineRecord(**{**values, **changes})
+
+
+def ran(**changes):
+    node = NodePrecision(
+        node="fc1",
+        op_type="MatMul",
+        asked="int8",
+        ran="int8",
+        engine_layer="fc1",
+        macs=10,
+        cause="",
+        kernel="QLinearMatMul",
+    )
+    lost = NodePrecision(
+        node="fc2",
+        op_type="Conv",
+        asked="int8",
+        ran="fp32",
+        engine_layer="fc2",
+        macs=30,
+        cause="its output is not quantized",
+        kernel="FusedConv",
+    )
+    values = {
+        "operators": {"integer": 1, "float": 1},
+        "kernels": {"QLinearMatMul": 1, "FusedConv": 1},
+        "nodes": (node, lost),
+        "int8_macs_pct": 25.0,
+        "asked_int8_macs_pct": 100.0,
+        "uncounted": {"LSTM": 2},
+    }
+    return RanRecord(**{**values, **changes})
 
 
 def sample(**changes):

@@ -9,10 +9,11 @@ import onnx_ir as ir
 from calib.engine_record import NodePrecision
 from calib.graph.macs import macs_by_node
 from calib.graph.matched import matched
-from calib.graph.optimized import CONVERSIONS, Operator
+from calib.graph.optimized import Operator
 from calib.graph.selection_spec import WEIGHTED_OPS
 from calib.graph.taps import LAYOUT_OPS
 
+_WEIGHTLESS = frozenset(["Add", "AveragePool", "GlobalAveragePool", "MaxPool", "Concat"])
 _BYTES = frozenset([ir.DataType.INT8, ir.DataType.UINT8])
 _NAMES = {ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16", ir.DataType.DOUBLE: "fp64"}
 _NEEDS_QUANTIZED_OUTPUT = ("Conv", "FusedConv", "NhwcFusedConv")
@@ -85,21 +86,15 @@ def _asked(node: ir.Node) -> str:
 
 
 def _is_unit(node: ir.Node) -> bool:
-    """Whether all that a node reads is dequantized for it, and all that it makes is quantized."""
-    if node.op_type in CONVERSIONS | LAYOUT_OPS or not node.inputs:
-        return False
-    values = [value for value in node.inputs if value is not None and not _is_constant(value)]
+    """Whether it could be integer without a weight, and has Q/DQ pairs on every side."""
     readers = list(node.outputs[0].uses())
     return (
-        bool(values and readers)
+        node.op_type in _WEIGHTLESS
+        and bool(readers)
         and not node.outputs[0].is_graph_output()
-        and all(_dequantizer(value) is not None for value in values)
+        and all(_dequantizer(value) is not None for value in node.inputs)
         and all(use.node.op_type == "QuantizeLinear" for use in readers)
     )
-
-
-def _is_constant(value: ir.Value) -> bool:
-    return value.producer() is None and value.const_value is not None
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:

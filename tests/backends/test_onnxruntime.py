@@ -82,3 +82,27 @@ def test_peak_memory_grows_with_what_an_engine_needs(model):
 def test_a_probe_that_dies_says_why(model):
     with pytest.raises(BackendError, match=r"the memory probe died.*refused"):
         peak_memory_bytes(model, OnnxRuntimeSpec(), {"x": x()[:, :5]})
+
+
+def test_the_structure_of_what_it_runs_holds_no_large_constant(tmp_path):
+    weight = np.random.default_rng(0).normal(size=(600, 600)).astype(np.float32)
+    proto = models.build(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "fc")],
+        [("x", onnx.TensorProto.FLOAT, ["n", 600])],
+        [("y", ["n", 600])],
+        {"w": weight},
+    )
+    path, target = tmp_path / "m.onnx", tmp_path / "out" / "structure.onnx"
+    target.parent.mkdir()
+    onnx.save(proto, path)
+    OnnxRuntime(OnnxRuntimeSpec()).write_structure(path, target)
+    assert list(target.parent.iterdir()) == [target]
+    assert target.stat().st_size < weight.nbytes / 100
+    graph = onnx.load(target, load_external_data=False).graph
+    assert [node.op_type for node in graph.node] == ["MatMul"]
+    assert [list(one.dims) for one in graph.initializer] == [[600, 600]]
+
+
+def test_a_structure_that_cannot_be_written_is_refused(model, tmp_path):
+    with pytest.raises(BackendError, match="refused"):
+        OnnxRuntime(OnnxRuntimeSpec()).write_structure(model, tmp_path / "absent" / "s.onnx")

@@ -221,5 +221,21 @@ def test_the_share_in_int8_is_that_of_the_worst_target_and_needs_all_of_them():
     assert judged(limit, engines=(good, unknown)).verdict is Verdict.NO_EVIDENCE
 
 
+def test_onnxruntimes_share_in_int8_is_evidence_where_the_layout_is_for_it():
+    def verdict(layout, limit, **changes):
+        candidate = records.candidate(engines=(), ran=records.ran(**changes))
+        config = {"quantization": {"layout": layout}}
+        run = records.run(records.fp32(), candidate, config=config)
+        return evaluate(run, LimitsSpec(int8_macs_pct_min=limit)).candidates[0].rules[0]
+
+    assert verdict("native", 25).verdict is Verdict.PASS
+    assert verdict("native", 26).verdict is Verdict.FAIL
+    assert "1 nodes asked for INT8" in verdict("native", 26).details
+    assert verdict("tensorrt", 25).verdict is Verdict.NO_EVIDENCE
+    unknown = verdict("native", 25, int8_macs_pct=None, problem="it holds compiled nodes")
+    assert unknown.verdict is Verdict.NO_EVIDENCE
+    assert "compiled nodes" in unknown.details
+
+
 def test_exit_codes():
     assert [exit_code(v) for v in Verdict] == [0, 1, 3]

@@ -150,6 +150,28 @@ def test_engines_show_what_was_asked_for_in_int8_and_ran_in_something_else():
     assert "no kernel" in text
 
 
+def test_what_onnxruntime_ran_is_told_by_layer_with_the_reason(tmp_path):
+    run = judged(records.run(records.fp32(), records.candidate(engines=(), ran=records.ran())))
+    write_report(run, tmp_path)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    text = " ".join(" ".join(page.text).split())
+    assert "1 of 75 % of the MACs, because its output is not quantized" in text
+    assert "fc2 Conv int8 fp32 FusedConv 75 its output is not quantized" in text
+    assert "Also multiply, and are in no share: 2 LSTM" in text
+    table = pd.read_csv(tmp_path / "ran.csv").query("candidate == 'int8-minmax'")
+    assert table["macs_pct"].tolist() == [25.0, 75.0]
+    assert table["ran"].tolist() == ["int8", "fp32"]
+
+
+def test_a_view_that_could_not_be_had_says_why_and_is_escaped():
+    lost = records.ran(nodes=(), operators={}, kernels={}, int8_macs_pct=None)
+    lost = lost.model_copy(update={"problem": records.NASTY})
+    html = render_html(judged(records.run(records.fp32(), records.candidate(engines=(), ran=lost))))
+    assert Page(html).open == []
+    assert "not known: <script>" in " ".join(Page(html).text)
+
+
 def test_infinite_errors_survive_the_json(tmp_path):
     broken = records.error(sqnr_db=float("-inf"), cosine=-1.0, max_abs=float("inf"))
     run = judged(
