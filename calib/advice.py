@@ -1,6 +1,6 @@
 """What to do about a verdict, where a limit does not say it."""
 
-from calib.analysis.speedup import Speedup, paired_speedup
+from calib.analysis.speedup import LEVEL, Speedup, paired_speedup
 from calib.results import CandidateRecord, Precision, RunResult
 
 
@@ -10,6 +10,7 @@ def speedup_over(
     rival: str,
     batch_size: int | None = None,
     threads: int | None = None,
+    level: float = LEVEL,
 ) -> Speedup | None:
     """The speed-up of one candidate over another, at an operating point; see `latency_at`.
 
@@ -23,7 +24,7 @@ def speedup_over(
     second = pair[1].latency_at(first.batch_size, first.threads) if first is not None else None
     if first is None or second is None:
         return None
-    return paired_speedup(first.samples_ms, second.samples_ms)
+    return paired_speedup(first.samples_ms, second.samples_ms, level)
 
 
 def speed_advice(

@@ -99,8 +99,8 @@ def run(
 ) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
-    Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 70 a fault of calib,
-    130 interrupted.
+    Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 4 inconclusive,
+    70 a fault of calib, 130 interrupted.
     """
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])

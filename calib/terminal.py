@@ -25,7 +25,12 @@ from calib.results import (
 )
 from data_loaders.printable import visible
 
-_STYLE = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.NO_EVIDENCE: "bold yellow"}
+_STYLE = {
+    Verdict.PASS: "bold green",
+    Verdict.FAIL: "bold red",
+    Verdict.INCONCLUSIVE: "bold yellow",
+    Verdict.NO_EVIDENCE: "bold yellow",
+}
 
 _FILE_WIDTH = 120
 _WARNINGS = 5
@@ -243,8 +248,8 @@ def print_verdict(console: Console, verdict: RunVerdict) -> None:
     console.print()
     console.print(verdict.verdict.replace("_", " "), style=_STYLE[verdict.verdict], end="  ")
     console.print(verdict.reason, markup=False, highlight=False, soft_wrap=True)
-    if verdict.advice:
-        console.print(verdict.advice, markup=False, highlight=False, soft_wrap=True)
+    for text in filter(None, (verdict.advice, verdict.selection)):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_diagnosis(console: Console, found: Diagnosis) -> None:

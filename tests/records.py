@@ -17,6 +17,7 @@ from calib.results import (
     RunResult,
     RunVerdict,
     SampleVerdict,
+    SliceScore,
     StageRecord,
     TaskKind,
     TaskScore,
@@ -65,19 +66,44 @@ def score(**changes):
         "samples": 200,
         "accuracy_pct": 88.0,
         "reference_accuracy_pct": 90.0,
-        "macro_recall_pct": 87.0,
-        "reference_macro_recall_pct": 90.0,
+        "macro_recall_pct": 176 / 3,
+        "reference_macro_recall_pct": 280 / 3,
         "classes": (
-            ClassScore(name="cat", samples=100, recall_pct=86.0, reference_recall_pct=90.0),
-            ClassScore(name="dog", samples=95, recall_pct=90.0, reference_recall_pct=90.0),
-            ClassScore(name="rare", samples=5, recall_pct=0.0, reference_recall_pct=100.0),
+            class_score("cat", 100, 90.0, 5, 1),
+            class_score("dog", 95, 90.0, 0, 0),
+            class_score("rare", 5, 100.0, 5, 0),
         ),
         "mean_abs_error": 1.1,
         "reference_mean_abs_error": 1.0,
         "mean_cosine": 0.98,
         "worst_cosine": 0.7,
+        "sample_errors": tuple((1.1 + i / 1000, 1.0 + i / 2000) for i in range(-100, 101)),
+        "sample_cosines": tuple(0.98 + i / 10_000 for i in range(-100, 101)),
     }
     return TaskScore(**{**values, **changes})
+
+
+def slice_score(name, samples, worsened, improved):
+    return SliceScore(
+        family="source",
+        name=name,
+        samples=samples,
+        right=samples // 2,
+        worsened=worsened,
+        improved=improved,
+        flips=worsened + improved,
+    )
+
+
+def class_score(name, samples, reference_recall_pct, worsened, improved):
+    return ClassScore(
+        name=name,
+        samples=samples,
+        recall_pct=reference_recall_pct - 100 * (worsened - improved) / samples,
+        reference_recall_pct=reference_recall_pct,
+        worsened=worsened,
+        improved=improved,
+    )
 
 
 def candidate(name="int8-minmax", **changes):
@@ -98,6 +124,7 @@ def candidate(name="int8-minmax", **changes):
             samples=200, total=10, worsened=6, improved=2, sideways=2, unlabelled=0
         ),
         "tail": (sample(),),
+        "slices": (slice_score("forum", 120, 5, 1), slice_score("mail", 80, 1, 1)),
         "latency": (latency(2.0),),
         "engines": (engine(),),
     }

@@ -55,7 +55,7 @@ class Outcome:
             return "fault"
         if self.code == 2:
             return self._message_problem()
-        return "" if self.code in (0, 1, 3) else f"exit code {self.code}"
+        return "" if self.code in (0, 1, 3, 4) else f"exit code {self.code}"
 
     @property
     def has_raw_log(self) -> bool:

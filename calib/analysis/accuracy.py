@@ -197,7 +197,8 @@ class ScoreAccumulator:
         self._flips: Counter[str] = Counter()
         self._classes: dict[str, list[int]] = {}
         self._errors: list[float] = [0.0, 0.0, 0.0, 0.0]
-        self._cosine_sum, self._cosine_worst, self._cosines = 0.0, math.inf, 0
+        self._sample_errors: list[tuple[float, float]] = []
+        self._cosines: list[float] = []
 
     def add(self, judged: Judged) -> None:
         """Count one sample."""
@@ -206,12 +207,11 @@ class ScoreAccumulator:
         if verdict.flip:
             self._flips[verdict.flip] += 1
         if judged.cosine is not None:
-            self._cosine_sum += judged.cosine
-            self._cosine_worst = min(self._cosine_worst, judged.cosine)
-            self._cosines += 1
+            self._cosines.append(judged.cosine)
         if judged.errors is not None:
             self._labelled += 1
             self._errors = [a + b for a, b in zip(self._errors, judged.errors, strict=True)]
+            self._sample_errors.append((judged.errors[0], judged.errors[2]))
         if self._kind is TaskKind.CLASSIFICATION and verdict.label is not None:
             self._add_label(verdict, verdict.label)
 
@@ -221,8 +221,9 @@ class ScoreAccumulator:
         self._labelled += 1
         self._right += right
         self._reference_right += reference_right
-        counts = self._classes.setdefault(label, [0, 0, 0])
-        for index, value in enumerate((1, right, reference_right)):
+        lost, gained = verdict.flip == "worsened", verdict.flip == "improved"
+        counts = self._classes.setdefault(label, [0, 0, 0, 0, 0])
+        for index, value in enumerate((1, right, reference_right, lost, gained)):
             counts[index] += value
 
     def flips(self) -> FlipSummary:
@@ -244,11 +245,7 @@ class ScoreAccumulator:
             case TaskKind.REGRESSION:
                 return self._regression_score()
             case TaskKind.EMBEDDING:
-                mean = self._cosine_sum / self._cosines if self._cosines else None
-                worst = self._cosine_worst if self._cosines else None
-                return TaskScore(
-                    kind=self._kind, samples=self._samples, mean_cosine=mean, worst_cosine=worst
-                )
+                return self._embedding_score()
 
     def _classification_score(self) -> TaskScore:
         if not self._labelled:
@@ -259,8 +256,10 @@ class ScoreAccumulator:
                 samples=total,
                 recall_pct=100 * right / total,
                 reference_recall_pct=100 * reference_right / total,
+                worsened=lost,
+                improved=gained,
             )
-            for name, (total, right, reference_right) in sorted(self._classes.items())
+            for name, (total, right, reference_right, lost, gained) in sorted(self._classes.items())
         )
         return TaskScore(
             kind=self._kind,
@@ -283,4 +282,15 @@ class ScoreAccumulator:
             reference_mean_abs_error=reference,
             root_mean_square_error=math.sqrt(square),
             reference_root_mean_square_error=math.sqrt(reference_square),
+            sample_errors=tuple(sorted(self._sample_errors)),
+        )
+
+    def _embedding_score(self) -> TaskScore:
+        cosines = tuple(sorted(self._cosines))
+        return TaskScore(
+            kind=self._kind,
+            samples=self._samples,
+            mean_cosine=math.fsum(cosines) / len(cosines) if cosines else None,
+            worst_cosine=cosines[0] if cosines else None,
+            sample_cosines=cosines,
         )

@@ -15,19 +15,21 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Speedup:
-    """A ratio of medians, and an interval that holds the true one at LEVEL.
+    """A ratio of medians, and an interval that holds the true one at a level.
 
     Attributes:
         ratio: the rival's median over its own: above 1 is faster.
         low: lower end; None where there are too few rounds.
         high: upper end.
         rounds: pairs of runs.
+        level: how often such an interval holds the true ratio.
     """
 
     ratio: float
     low: float | None
     high: float | None
     rounds: int
+    level: float = LEVEL
 
     @property
     def is_faster(self) -> bool:
@@ -37,10 +39,12 @@ class Speedup:
     def __str__(self) -> str:
         if self.low is None or self.high is None:
             return f"{self.ratio:.2f}x of {self.rounds} rounds, too few for an interval"
-        return f"{self.ratio:.2f}x, {LEVEL:.0%} interval {self.low:.2f} to {self.high:.2f}"
+        return f"{self.ratio:.2f}x, {self.level:.0%} interval {self.low:.2f} to {self.high:.2f}"
 
 
-def paired_speedup(own_ms: Sequence[float], rival_ms: Sequence[float]) -> Speedup | None:
+def paired_speedup(
+    own_ms: Sequence[float], rival_ms: Sequence[float], level: float = LEVEL
+) -> Speedup | None:
     """The speed-up over a rival that was timed in the same rounds.
 
     Rounds are resampled whole, so that what slows a round down slows both: a percentile bootstrap
@@ -50,6 +54,7 @@ def paired_speedup(own_ms: Sequence[float], rival_ms: Sequence[float]) -> Speedu
     Args:
         own_ms: latency by round, in milliseconds.
         rival_ms: the rival's, of the same rounds.
+        level: of the interval, between two bounds of equal chance.
 
     Returns:
         None if one of them was never timed.
@@ -67,11 +72,11 @@ def paired_speedup(own_ms: Sequence[float], rival_ms: Sequence[float]) -> Speedu
         paired=True,
         vectorized=True,
         n_resamples=_RESAMPLES,
-        confidence_level=LEVEL,
+        confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Speedup(ratio, float(found.low), float(found.high), rounds)
+    return Speedup(ratio, float(found.low), float(found.high), rounds, level)
 
 
 def _ratio_of_medians(rival: Any, own: Any, axis: int) -> Any:

@@ -4,8 +4,12 @@ import math
 
 from calib.advice import speed_advice
 from calib.errors import ConfigError
+from calib.gate.facts import Facts, Found, Rule
 from calib.gate.limits import LimitsSpec
-from calib.gate.rules import EXECUTION, RULES, Facts, Rule
+from calib.gate.paired import paired_verdicts
+from calib.gate.rules import EXECUTION, RULES
+from calib.gate.statistics import Interval
+from calib.gate.wording import advice, reason, selection, title, what_decides
 from calib.results import (
     CandidateRecord,
     CandidateVerdict,
@@ -16,12 +20,17 @@ from calib.results import (
     Verdict,
 )
 
-_RANK = {Verdict.PASS: 0, Verdict.NO_EVIDENCE: 1, Verdict.FAIL: 2}
-_EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NO_EVIDENCE: 3}
+_RANK = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.NO_EVIDENCE: 2, Verdict.FAIL: 3}
+_EXIT_CODES = {
+    Verdict.PASS: 0,
+    Verdict.FAIL: 1,
+    Verdict.NO_EVIDENCE: 3,
+    Verdict.INCONCLUSIVE: 4,
+}
 
 
 def exit_code(verdict: Verdict) -> int:
-    """0 pass, 1 fail, 3 no evidence."""
+    """0 pass, 1 fail, 3 no evidence, 4 inconclusive."""
     return _EXIT_CODES[verdict]
 
 
@@ -29,15 +38,20 @@ def evaluate(result: RunResult, limits: LimitsSpec) -> RunVerdict:
     """Judge every candidate but FP32, then the run. `result.verdict` is not looked at.
 
     A candidate fails if a rule fails; it has no evidence if a rule has none, or nothing was asked;
-    otherwise it passes.
+    it is inconclusive if a rule is; otherwise it passes. Where the best of k INT8 candidates may
+    ship, each is judged with `limits.alpha` / k: a bad one among them passes no more often than
+    `limits.alpha` (Bonferroni).
 
     Raises:
         ConfigError: if `limits.judge` names no INT8 or FP16 candidate of the run.
     """
     rivals = [c for c in result.candidates if c.precision is not Precision.FP32]
-    verdicts = {c.name: _judge_candidate(result, c, limits) for c in rivals}
-    judged = tuple(verdicts.values())
     quantized = [c for c in rivals if c.precision is Precision.INT8]
+    alpha = limits.alpha
+    if limits.judge == "best":
+        alpha /= max(len(quantized), 1)
+    verdicts = {c.name: _judge_candidate(result, c, limits, alpha) for c in rivals}
+    judged = tuple(verdicts.values())
     if limits.judge not in ("best", "all"):
         quantized = [c for c in rivals if c.name == limits.judge]
         if not quantized:
@@ -60,12 +74,21 @@ def evaluate(result: RunResult, limits: LimitsSpec) -> RunVerdict:
     return RunVerdict(
         verdict=verdict.verdict,
         chosen=chosen.name,
-        reason=_reason(chosen, verdict),
-        advice=""
-        if verdict.verdict is Verdict.FAIL
-        else speed_advice(result, chosen, limits.batch_size, limits.threads),
+        reason=reason(chosen, verdict),
+        advice=_advice(result, chosen, verdict, limits),
+        selection=selection(limits, len(quantized)),
+        alpha=alpha,
         candidates=judged,
     )
+
+
+def _advice(
+    result: RunResult, chosen: CandidateRecord, verdict: CandidateVerdict, limits: LimitsSpec
+) -> str:
+    if verdict.verdict is Verdict.FAIL:
+        return ""
+    on_speed = speed_advice(result, chosen, limits.batch_size, limits.threads)
+    return " ".join(filter(None, (advice(verdict), on_speed)))
 
 
 def _merit(candidate: CandidateRecord) -> tuple[float, int, str]:
@@ -82,9 +105,9 @@ def _merit(candidate: CandidateRecord) -> tuple[float, int, str]:
 
 
 def _judge_candidate(
-    result: RunResult, candidate: CandidateRecord, limits: LimitsSpec
+    result: RunResult, candidate: CandidateRecord, limits: LimitsSpec, alpha: float
 ) -> CandidateVerdict:
-    facts = Facts(result, candidate, limits)
+    facts = Facts(result, candidate, limits, alpha)
     rules = tuple(
         _apply(rule, float(limit), facts)
         for rule in RULES
@@ -93,58 +116,55 @@ def _judge_candidate(
     if rules and candidate.engines:
         rules += (_apply(EXECUTION, 1.0, facts),)
     worst = max((r.verdict for r in rules), key=_RANK.__getitem__, default=Verdict.NO_EVIDENCE)
-    return CandidateVerdict(candidate=candidate.name, verdict=worst, rules=rules)
+    return CandidateVerdict(
+        candidate=candidate.name, verdict=worst, rules=rules, paired=paired_verdicts(facts)
+    )
 
 
 def _apply(rule: Rule, limit: float, facts: Facts) -> RuleVerdict:
     found = rule.measure(facts)
-    sign = "≤" if rule.is_maximum else "≥"
+    verdict = _verdict(rule, limit, found)
+    is_open = verdict is Verdict.INCONCLUSIVE
+    needed = found.needed(limit) if is_open and found.needed is not None else None
+    bounds = found.interval
     return RuleVerdict(
         rule=rule.name,
-        title=f"{rule.title} {sign} {limit:g}{f' {rule.unit}' if rule.unit else ''}",
-        verdict=_verdict(rule, limit, found.value, found.samples),
+        title=title(rule, limit),
+        verdict=verdict,
         limit=limit,
         found=found.value,
         unit=rule.unit,
         samples=found.samples,
         details=found.details,
+        low=bounds.low if bounds else None,
+        high=bounds.high if bounds else None,
+        alpha=facts.alpha if bounds else None,
+        method=found.method if bounds else "",
+        samples_needed=needed,
+        samples_unit=found.unit if needed is not None else "",
+        advice=what_decides(found, limit, needed) if is_open else "",
     )
 
 
-def _verdict(rule: Rule, limit: float, found: float | None, samples: int) -> Verdict:
-    if found is None or math.isnan(found) or samples == 0:
+def _verdict(rule: Rule, limit: float, found: Found) -> Verdict:
+    value = found.value
+    if value is None or math.isnan(value) or found.samples == 0:
         return Verdict.NO_EVIDENCE
-    kept = found <= limit if rule.is_maximum else found >= limit
-    return Verdict.PASS if kept else Verdict.FAIL
+    if found.verdict is not None:
+        return found.verdict
+    if not rule.sampled:
+        kept = value <= limit if rule.is_maximum else value >= limit
+        return Verdict.PASS if kept else Verdict.FAIL
+    if found.interval is None:
+        return Verdict.INCONCLUSIVE
+    return _by_bounds(rule, limit, found.interval)
 
 
-def _reason(candidate: CandidateRecord, verdict: CandidateVerdict) -> str:
-    total = len(verdict.rules)
-    bad = [r for r in verdict.rules if r.verdict is verdict.verdict]
-    match verdict.verdict:
-        case Verdict.PASS:
-            head = f"{candidate.name} keeps all {total} limits"
-        case Verdict.FAIL:
-            names = "; ".join(f"{r.title}, found {_number(r.found)}" for r in bad)
-            head = f"{candidate.name} breaks {len(bad)} of {total} limits: {names}"
-        case Verdict.NO_EVIDENCE if not total:
-            return f"{candidate.name}: the config asks for nothing, so there is nothing to pass."
-        case Verdict.NO_EVIDENCE:
-            names = "; ".join(f"{r.title}: {r.details}" for r in bad)
-            head = f"{candidate.name} has no evidence for {len(bad)} of {total} limits: {names}"
-    return f"{head}.{_accuracy_sentence(candidate)}"
-
-
-def _accuracy_sentence(candidate: CandidateRecord) -> str:
-    score = candidate.score
-    if score is None or score.accuracy_pct is None or score.reference_accuracy_pct is None:
-        return ""
-    change = score.accuracy_pct - score.reference_accuracy_pct
-    return (
-        f" Accuracy {score.accuracy_pct:.2f} % against FP32's {score.reference_accuracy_pct:.2f} % "
-        f"({change:+.2f} points) on {score.samples:,} samples."
-    )
-
-
-def _number(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.4g}"
+def _by_bounds(rule: Rule, limit: float, bounds: Interval) -> Verdict:
+    """PASS if even the worse bound keeps the limit, FAIL if even the better one breaks it."""
+    worse, better = bounds.high, bounds.low
+    if not rule.is_maximum:
+        worse, better, limit = -bounds.low, -bounds.high, -limit
+    if worse <= limit:
+        return Verdict.PASS
+    return Verdict.FAIL if better > limit else Verdict.INCONCLUSIVE

@@ -1,16 +1,28 @@
 """What a candidate must keep to pass. A limit that is absent is not asked."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class LimitsSpec(BaseModel):
-    """Limits; a value equal to its limit passes."""
+    """Limits, and how sure a verdict must be; a value or bound equal to its limit passes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     judge: str = Field(
         default="best",
         description="What the run's verdict speaks of: the best INT8 candidate, all, or a name.",
+    )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="How often a candidate that just breaks a limit may pass it by luck. Divided "
+        "by the number of INT8 candidates where the best of several is judged.",
+    )
+    inconclusive: Literal["failure", "skipped"] = Field(
+        default="failure", description="What INCONCLUSIVE is in junit.xml."
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="Batch size of the speed limits; the largest if absent."
@@ -19,7 +31,10 @@ class LimitsSpec(BaseModel):
         default=None, ge=1, description="Threads of the speed limits; the most timed if absent."
     )
     worst_class_min_samples: int = Field(
-        default=20, ge=1, description="Classes with fewer samples do not count as the worst."
+        default=20, ge=1, description="Classes with fewer samples are pooled, the smallest first."
+    )
+    worst_slice_min_samples: int = Field(
+        default=50, ge=1, description="Slices of a kind with fewer samples are pooled likewise."
     )
     samples_min: int | None = Field(
         default=None, ge=1, description="Fewest validation samples that are evidence."
@@ -35,6 +50,11 @@ class LimitsSpec(BaseModel):
     )
     worst_class_drop_points_max: float | None = Field(
         default=None, ge=0, description="Recall lost by the class that loses most, in points."
+    )
+    worst_slice_drop_points_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="Accuracy lost by the slice of `analysis.slices` that loses most, in points.",
     )
     flips_pct_max: float | None = Field(
         default=None, ge=0, le=100, description="Predictions unlike FP32's, in % of the samples."

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, quantile_test
 
 from calib.gate.statistics import Floats, Interval
 
@@ -62,6 +62,23 @@ def bootstrap_interval(
         if np.isfinite([found.low, found.high]).all():
             return Interval(float(found.low), float(found.high)), f"{method} bootstrap"
     return None
+
+
+def median_interval(values: Floats, alpha: float) -> Interval | None:
+    """Exact interval of a median, between two of the values: order statistics, through `scipy`.
+
+    Args:
+        values: float (samples,).
+        alpha: at most this chance of an error on each side.
+
+    Returns:
+        None where so few values have no such bounds.
+    """
+    if not len(values):
+        return None
+    found = quantile_test(values, p=0.5).confidence_interval(1 - 2 * alpha)
+    known = np.isfinite([found.low, found.high]).all()
+    return Interval(float(found.low), float(found.high)) if known else None
 
 
 def mean_of(values: Any, axis: int) -> Any:

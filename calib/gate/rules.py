@@ -1,152 +1,26 @@
-"""One small function a limit: what was found, on how many samples."""
+"""Every limit: what was found, on how many samples."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+
+import numpy as np
 
 from calib.advice import is_for_tensorrt, speedup_over
-from calib.gate.limits import LimitsSpec
-from calib.results import CandidateRecord, LatencyRecord, RunResult
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a rule looks at."""
-
-    result: RunResult
-    candidate: CandidateRecord
-    limits: LimitsSpec
-
-    def latency(self, name: str) -> LatencyRecord | None:
-        """Latency of a candidate at the operating point that the limits name; see `latency_at`."""
-        found = (c for c in self.result.candidates if c.name == name)
-        named = next(found, None)
-        return named.latency_at(self.limits.batch_size, self.limits.threads) if named else None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A measured value; None where there is no evidence, and `details` says why."""
-
-    value: float | None
-    samples: int
-    details: str
-
-
-Measure = Callable[[Facts], Found]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A limit: its field in `LimitsSpec`, its direction, and how the value is found."""
-
-    name: str
-    title: str
-    unit: str
-    measure: Measure
-
-    @property
-    def is_maximum(self) -> bool:
-        """Whether the value must not exceed the limit; otherwise it must reach it."""
-        return self.name.endswith("_max")
-
-
-def _accuracy(facts: Facts) -> tuple[float, float, int] | None:
-    score = facts.candidate.score
-    if score is None or score.accuracy_pct is None or score.reference_accuracy_pct is None:
-        return None
-    return score.accuracy_pct, score.reference_accuracy_pct, score.samples
-
-
-def _points(now: float, before: float, samples: int) -> float:
-    """A drop in points from whole counts: 0.5 points of 2,000 is exactly 10 samples."""
-    lost = round(before * samples / 100) - round(now * samples / 100)
-    return 100 * lost / samples
-
-
-def accuracy_drop_points(facts: Facts) -> Found:
-    """Accuracy lost against FP32."""
-    known = _accuracy(facts)
-    if known is None or not known[2]:
-        return Found(None, 0, "no labelled samples")
-    now, before, samples = known
-    return Found(_points(now, before, samples), samples, f"{now:.2f} % against {before:.2f} %")
-
-
-def accuracy_drop_relative(facts: Facts) -> Found:
-    """Accuracy lost, as a share of FP32's."""
-    known = _accuracy(facts)
-    if known is None or not known[2]:
-        return Found(None, 0, "no labelled samples")
-    now, before, samples = known
-    if before == 0:
-        return Found(None, samples, "FP32 is never right")
-    return Found(
-        100 * _points(now, before, samples) / before, samples, f"{now:.2f} % against {before:.2f} %"
-    )
-
-
-def macro_recall_drop(facts: Facts) -> Found:
-    """Mean recall over the classes lost against FP32."""
-    score = facts.candidate.score
-    if score is None or score.macro_recall_pct is None or score.reference_macro_recall_pct is None:
-        return Found(None, 0, "no labelled samples")
-    now, before = score.macro_recall_pct, score.reference_macro_recall_pct
-    return Found(before - now, score.samples, f"{now:.2f} % against {before:.2f} %")
-
-
-def worst_class_drop(facts: Facts) -> Found:
-    """Recall lost by the class that loses most."""
-    score = facts.candidate.score
-    fewest = facts.limits.worst_class_min_samples
-    classes = [c for c in (score.classes if score else ()) if c.samples >= fewest]
-    if not classes:
-        return Found(None, 0, f"no class has {fewest} samples")
-    drops = {c.name: _points(c.recall_pct, c.reference_recall_pct, c.samples) for c in classes}
-    worst = max(classes, key=lambda c: (drops[c.name], c.name))
-    return Found(drops[worst.name], worst.samples, f"class {worst.name}")
-
-
-def flips(facts: Facts) -> Found:
-    """Predictions unlike FP32's."""
-    summary = facts.candidate.flips
-    if summary is None or not summary.samples:
-        return Found(None, 0, "no samples were compared")
-    return Found(
-        100 * summary.total / summary.samples,
-        summary.samples,
-        f"{summary.total} flips: {summary.worsened} worsened, {summary.improved} improved, "
-        f"{summary.sideways} sideways",
-    )
-
-
-def worsened(facts: Facts) -> Found:
-    """Right in FP32, wrong in the candidate."""
-    summary, score = facts.candidate.flips, facts.candidate.score
-    labelled = score.samples if score is not None else 0
-    if summary is None or not labelled:
-        return Found(None, 0, "no labelled samples")
-    return Found(100 * summary.worsened / labelled, labelled, f"{summary.worsened} samples")
-
-
-def mean_abs_error_increase(facts: Facts) -> Found:
-    """Growth of the mean absolute error."""
-    score = facts.candidate.score
-    if score is None or score.mean_abs_error is None or not score.reference_mean_abs_error:
-        return Found(None, 0, "no labelled samples, or FP32 is exact")
-    ratio = score.mean_abs_error / score.reference_mean_abs_error
-    return Found(
-        100 * (ratio - 1),
-        score.samples,
-        f"{score.mean_abs_error:.5g} against {score.reference_mean_abs_error:.5g}",
-    )
-
-
-def embedding_cosine_mean(facts: Facts) -> Found:
-    """Mean cosine to FP32's embedding."""
-    score = facts.candidate.score
-    if score is None or score.mean_cosine is None:
-        return Found(None, 0, "no embeddings were compared")
-    return Found(score.mean_cosine, score.samples, "mean over the samples")
+from calib.gate.facts import Facts, Found, Rule
+from calib.gate.resampling import median_interval
+from calib.gate.sample_size import scaled_samples
+from calib.gate.sampled import (
+    accuracy_drop_points,
+    accuracy_drop_relative,
+    embedding_cosine_mean,
+    flips,
+    macro_recall_drop,
+    mean_abs_error_increase,
+    worsened,
+    worst_class_drop,
+    worst_slice_drop,
+)
+from calib.gate.statistics import Interval
+from calib.results import CandidateRecord
 
 
 def embedding_cosine_worst(facts: Facts) -> Found:
@@ -201,11 +75,20 @@ def _speedup(facts: Facts, rival: str) -> Found:
     own, other = facts.latency(facts.candidate.name), facts.latency(rival)
     if own is None or other is None:
         return Found(None, 0, f"the candidate and {rival} were not both timed at this point")
-    found = speedup_over(facts.result, facts.candidate.name, rival, own.batch_size, own.threads)
+    found = speedup_over(
+        facts.result,
+        facts.candidate.name,
+        rival,
+        own.batch_size,
+        own.threads,
+        1 - 2 * facts.alpha,
+    )
     if found is None:
         return Found(None, 0, "a precision is emulated on this processor: its time says nothing")
     times = f"{own.p50_ms:.3g} ms against {other.p50_ms:.3g} ms at {own.point}"
-    return Found(found.ratio, found.rounds, f"{times}: {found}")
+    low, high = found.low, found.high
+    bounds = None if low is None or high is None else Interval(low, high)
+    return _timed(Found(found.ratio, found.rounds, times, bounds, "percentile bootstrap"), facts)
 
 
 def latency_p50(facts: Facts) -> Found:
@@ -215,7 +98,22 @@ def latency_p50(facts: Facts) -> Found:
         return Found(None, 0, "the candidate was not timed at this point")
     if facts.candidate.emulated:
         return Found(None, 0, "its precision is emulated on this processor: its time says nothing")
-    return Found(own.p50_ms, own.runs, f"at {own.point}")
+    bounds = median_interval(np.asarray(own.samples_ms), facts.alpha)
+    found = Found(own.p50_ms, own.runs, f"at {own.point}", bounds, "order statistics")
+    return _timed(found, facts)
+
+
+def _timed(found: Found, facts: Facts) -> Found:
+    """With the number of timed runs that would decide."""
+    bounds, value = found.interval, found.value
+    if bounds is None or value is None:
+        return replace(found, unit="timed runs")
+
+    def needed(limit: float) -> int | None:
+        half = bounds.high - value if limit >= value else value - bounds.low
+        return scaled_samples(found.samples, half, abs(limit - value), facts.alpha)
+
+    return replace(found, needed=needed, unit="timed runs")
 
 
 def size_ratio(facts: Facts) -> Found:
@@ -274,26 +172,54 @@ def validation_samples(facts: Facts) -> Found:
 
 RULES = (
     Rule("samples_min", "validation samples", "", validation_samples),
-    Rule("accuracy_drop_points_max", "accuracy drop", "points", accuracy_drop_points),
-    Rule("accuracy_drop_relative_pct_max", "relative accuracy drop", "%", accuracy_drop_relative),
-    Rule("macro_recall_drop_points_max", "macro recall drop", "points", macro_recall_drop),
-    Rule("worst_class_drop_points_max", "worst class's recall drop", "points", worst_class_drop),
-    Rule("flips_pct_max", "predictions unlike FP32's", "%", flips),
-    Rule("worsened_pct_max", "right in FP32, wrong now", "%", worsened),
+    Rule("accuracy_drop_points_max", "accuracy drop", "points", accuracy_drop_points, sampled=True),
+    Rule(
+        "accuracy_drop_relative_pct_max",
+        "relative accuracy drop",
+        "%",
+        accuracy_drop_relative,
+        sampled=True,
+    ),
+    Rule(
+        "macro_recall_drop_points_max",
+        "macro recall drop",
+        "points",
+        macro_recall_drop,
+        sampled=True,
+    ),
+    Rule(
+        "worst_class_drop_points_max",
+        "worst class's recall drop",
+        "points",
+        worst_class_drop,
+        sampled=True,
+    ),
+    Rule(
+        "worst_slice_drop_points_max",
+        "worst slice's accuracy drop",
+        "points",
+        worst_slice_drop,
+        sampled=True,
+    ),
+    Rule("flips_pct_max", "predictions unlike FP32's", "%", flips, sampled=True),
+    Rule("worsened_pct_max", "right in FP32, wrong now", "%", worsened, sampled=True),
     Rule(
         "mean_abs_error_increase_pct_max",
         "mean absolute error growth",
         "%",
         mean_abs_error_increase,
+        sampled=True,
     ),
-    Rule("embedding_cosine_mean_min", "mean cosine to FP32", "", embedding_cosine_mean),
+    Rule(
+        "embedding_cosine_mean_min", "mean cosine to FP32", "", embedding_cosine_mean, sampled=True
+    ),
     Rule("embedding_cosine_worst_min", "worst cosine to FP32", "", embedding_cosine_worst),
     Rule("output_sqnr_db_min", "SQNR of the worst output", "dB", output_sqnr),
     Rule("output_cosine_min", "cosine of the worst output", "", output_cosine),
     Rule("layer_sqnr_db_min", "SQNR of the worst layer", "dB", layer_sqnr),
-    Rule("speedup_vs_fp32_min", "speed-up over FP32", "x", speedup_vs_fp32),
-    Rule("speedup_vs_fp16_min", "speed-up over FP16", "x", speedup_vs_fp16),
-    Rule("latency_p50_ms_max", "median latency", "ms", latency_p50),
+    Rule("speedup_vs_fp32_min", "speed-up over FP32", "x", speedup_vs_fp32, sampled=True),
+    Rule("speedup_vs_fp16_min", "speed-up over FP16", "x", speedup_vs_fp16, sampled=True),
+    Rule("latency_p50_ms_max", "median latency", "ms", latency_p50, sampled=True),
     Rule("size_ratio_vs_fp32_max", "size over FP32's", "", size_ratio),
     Rule("int8_macs_pct_min", "multiply-accumulates in INT8", "%", int8_macs),
 )

@@ -16,8 +16,11 @@ from calib.results.candidates import (
     CandidateRecord,
     ClassScore,
     FlipSummary,
+    FoundSlice,
     LatencyRecord,
+    PairedScore,
     SampleVerdict,
+    SliceScore,
     TaskScore,
     TensorError,
 )
@@ -30,6 +33,7 @@ from calib.results.inputs import (
 )
 from calib.results.judgement import (
     CandidateVerdict,
+    PairedVerdict,
     RuleVerdict,
     RunVerdict,
 )
@@ -76,6 +80,7 @@ __all__ = [
     "Environment",
     "FlipSummary",
     "FloatTrial",
+    "FoundSlice",
     "GroupRecord",
     "GroupSensitivity",
     "LatencyRecord",
@@ -85,6 +90,8 @@ __all__ = [
     "ModelRecord",
     "NearestSample",
     "NotFiniteRecord",
+    "PairedScore",
+    "PairedVerdict",
     "PointRecord",
     "Precision",
     "RangeExcess",
@@ -97,6 +104,7 @@ __all__ = [
     "RunVerdict",
     "SampleVerdict",
     "SensitivityRecord",
+    "SliceScore",
     "SpeedRecord",
     "StageRecord",
     "TailSummary",

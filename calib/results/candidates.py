@@ -34,6 +34,46 @@ class ClassScore(Record):
     samples: int
     recall_pct: float
     reference_recall_pct: float
+    worsened: int | None = Field(default=None, description="FP32 right, candidate wrong.")
+    improved: int | None = Field(default=None, description="FP32 wrong, candidate right.")
+
+
+class SliceScore(Record):
+    """The labelled samples of one slice, and what became of them."""
+
+    family: str = Field(description="What the data was sliced by: class, length, a column, …")
+    name: str = Field(description="Which of them, e.g. a value or a range.")
+    samples: int
+    right: int = Field(description="FP32 and the candidate right.")
+    worsened: int = Field(description="FP32 right, candidate wrong.")
+    improved: int = Field(description="FP32 wrong, candidate right.")
+    flips: int = Field(description="Predictions unlike FP32's.")
+
+
+class FoundSlice(Record):
+    """A slice that a search came upon; exploratory, no limit is held against it."""
+
+    condition: str = Field(description="What its samples have in common, for a person to read.")
+    samples: int = Field(description="Of the half of the data that the search did not see.")
+    worsened: int
+    improved: int
+    rest_samples: int = Field(description="All other samples of that half.")
+    rest_worsened: int
+    rest_improved: int
+    p_value: float = Field(
+        description="Chance of so much more loss than elsewhere, were there none; Holm-corrected "
+        "for the number of slices shown."
+    )
+
+
+class PairedScore(Record):
+    """The candidate against another one than FP32, on the same labelled samples."""
+
+    rival: str
+    samples: int
+    right: int = Field(description="Both right.")
+    worsened: int = Field(description="The rival right, the candidate wrong.")
+    improved: int = Field(description="The rival wrong, the candidate right.")
 
 
 class TaskScore(Record):
@@ -54,6 +94,13 @@ class TaskScore(Record):
         default=None, description="Embedding: mean cosine to FP32's embedding of the same sample."
     )
     worst_cosine: float | None = None
+    sample_errors: tuple[tuple[float, float], ...] = Field(
+        default=(),
+        description="Regression: mean absolute error of each sample, the candidate's and FP32's.",
+    )
+    sample_cosines: tuple[float, ...] = Field(
+        default=(), description="Embedding: cosine of each sample."
+    )
 
 
 class FlipSummary(Record):
@@ -179,6 +226,11 @@ class CandidateRecord(Record):
     flips: FlipSummary | None = None
     tail: tuple[SampleVerdict, ...] = ()
     moved: TailSummary | None = None
+    slices: tuple[SliceScore, ...] = ()
+    found_slices: tuple[FoundSlice, ...] = ()
+    paired: tuple[PairedScore, ...] = Field(
+        default=(), description="Against rivals other than FP32, e.g. fp16."
+    )
     latency: tuple[LatencyRecord, ...] = ()
     engines: tuple[EngineRecord, ...] = Field(
         default=(), description="What a TensorRT builder made of it, one for each target."

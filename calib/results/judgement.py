@@ -17,6 +17,39 @@ class RuleVerdict(Record):
     unit: str
     samples: int
     details: str
+    low: float | None = Field(
+        default=None, description="The true value is below it with chance `alpha` at most."
+    )
+    high: float | None = Field(
+        default=None, description="The true value is above it with chance `alpha` at most."
+    )
+    alpha: float | None = Field(
+        default=None, description="None where the value is no statistic of samples."
+    )
+    method: str = Field(default="", description="How the bounds were found.")
+    samples_needed: int | None = Field(
+        default=None,
+        description="INCONCLUSIVE: samples that decide with a chance of 80 %, if what was found is "
+        "true; None where no number would.",
+    )
+    samples_unit: str = Field(default="", description="What `samples_needed` counts.")
+    advice: str = Field(default="", description="INCONCLUSIVE: what would decide.")
+
+
+class PairedVerdict(Record):
+    """A candidate against a rival on the same labelled samples, in percentage points lost."""
+
+    rival: str
+    samples: int
+    worsened: int
+    improved: int
+    drop_points: float
+    low: float = Field(description="Tango's score interval, corrected; chance of an error below.")
+    high: float
+    newcombe_low: float = Field(description="Newcombe's method 10, beside it.")
+    newcombe_high: float
+    mcnemar_p: float = Field(description="Exact, two-sided: were both right equally often.")
+    alpha: float = Field(description="Chance of an error on each side of the intervals.")
 
 
 class CandidateVerdict(Record):
@@ -25,6 +58,7 @@ class CandidateVerdict(Record):
     candidate: str
     verdict: Verdict
     rules: tuple[RuleVerdict, ...]
+    paired: tuple[PairedVerdict, ...] = ()
 
 
 class RunVerdict(Record):
@@ -34,4 +68,10 @@ class RunVerdict(Record):
     chosen: str | None = Field(description="The candidate the verdict speaks of.")
     reason: str
     advice: str = Field(default="", description="What to do where no limit says it.")
+    selection: str = Field(
+        default="", description="How the choice among candidates was accounted for."
+    )
+    alpha: float | None = Field(
+        default=None, description="Chance of an error that each candidate was judged with."
+    )
     candidates: tuple[CandidateVerdict, ...]

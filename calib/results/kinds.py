@@ -4,10 +4,11 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What a rule, a candidate or a run came to. No evidence is not a pass."""
+    """What a rule, a candidate or a run came to. Neither of the last two is a pass."""
 
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
     FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
     NO_EVIDENCE = "NO_EVIDENCE"
 
 

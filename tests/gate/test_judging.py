@@ -10,31 +10,47 @@ from calib.errors import ConfigError
 from calib.gate.judging import evaluate, exit_code
 from calib.gate.limits import LimitsSpec
 from calib.gate.rules import RULES
-from calib.results import FlipSummary, TaskKind, TaskScore, Verdict
+from calib.gate.sample_size import drop_samples
+from calib.gate.wording import rounded
+from calib.results import FlipSummary, PairedScore, TaskKind, TaskScore, Verdict
 
 NO_FLIPS = FlipSummary(samples=0, total=0, worsened=0, improved=0, sideways=0, unlabelled=0)
 NO_SCORE = {"score": None}
 
-# rule: (found on records.candidate(), a limit it keeps, a limit it breaks, what takes its evidence)
-CASES = {
+WORSE = {
+    "score": records.score(
+        accuracy_pct=78.0, classes=(records.class_score("rare", 100, 90.0, 20, 1),)
+    ),
+    "flips": FlipSummary(samples=200, total=30, worsened=26, improved=2, sideways=2, unlabelled=0),
+}
+NO_SAMPLES = {"score": records.score(sample_errors=(), sample_cosines=())}
+
+# A limit that is no statistic of samples:
+# (found on records.candidate(), a limit it keeps, a limit it breaks, what takes its evidence)
+POINTS = {
     "samples_min": (200, 200, 201, {"flips": NO_FLIPS}),
-    "accuracy_drop_points_max": (2.0, 2.0, 1.99, NO_SCORE),
-    "accuracy_drop_relative_pct_max": (100 * 2 / 90, 2.3, 2.2, NO_SCORE),
-    "macro_recall_drop_points_max": (3.0, 3.0, 2.9, NO_SCORE),
-    "worst_class_drop_points_max": (4.0, 4.0, 3.9, NO_SCORE),
-    "flips_pct_max": (5.0, 5.0, 4.9, {"flips": NO_FLIPS}),
-    "worsened_pct_max": (3.0, 3.0, 2.9, NO_SCORE),
-    "mean_abs_error_increase_pct_max": (10.0, 10.1, 9.9, NO_SCORE),
-    "embedding_cosine_mean_min": (0.98, 0.98, 0.981, NO_SCORE),
     "embedding_cosine_worst_min": (0.7, 0.7, 0.71, NO_SCORE),
     "output_sqnr_db_min": (20.0, 20.0, 20.1, {"outputs": ()}),
     "output_cosine_min": (0.99, 0.99, 0.991, {"outputs": ()}),
     "layer_sqnr_db_min": (10.0, 10.0, 10.1, {"layers": ()}),
-    "speedup_vs_fp32_min": (2.0, 2.0, 2.1, {"latency": ()}),
-    "speedup_vs_fp16_min": (1.5, 1.5, 1.6, {"latency": ()}),
-    "latency_p50_ms_max": (2.0, 2.0, 1.9, {"latency": ()}),
     "size_ratio_vs_fp32_max": (0.4, 0.4, 0.39, {"size_bytes": 0}),
     "int8_macs_pct_min": (50.0, 50.0, 50.1, {"engines": ()}),
+}
+# One that is: (found, a limit for sure kept, one that cannot be told, one for sure broken,
+# what makes that so, what takes its evidence)
+SAMPLED = {
+    "accuracy_drop_points_max": (2.0, 5.2, 2.0, 3.0, WORSE, NO_SCORE),
+    "accuracy_drop_relative_pct_max": (100 * 2 / 90, 5.7, 2.3, 3.3, WORSE, NO_SCORE),
+    "macro_recall_drop_points_max": (104 / 3, 37, 35, 10, {}, NO_SCORE),
+    "worst_class_drop_points_max": (5.0, 10.6, 5.0, 10.0, WORSE, NO_SCORE),
+    "worst_slice_drop_points_max": (10 / 3, 8.7, 3.0, 0.0, None, {"slices": ()}),
+    "flips_pct_max": (5.0, 8.4, 5.0, 2.7, {}, {"flips": NO_FLIPS}),
+    "worsened_pct_max": (3.0, 5.9, 3.0, 1.3, {}, NO_SCORE),
+    "mean_abs_error_increase_pct_max": (10.0, 10.3, 10.1, 9.6, {}, NO_SAMPLES),
+    "embedding_cosine_mean_min": (0.98, 0.979, 0.98, 0.981, {}, NO_SAMPLES),
+    "speedup_vs_fp32_min": (2.0, 1.99, 2.0, 2.01, {}, {"latency": ()}),
+    "speedup_vs_fp16_min": (1.5, 1.49, 1.5, 1.51, {}, {"latency": ()}),
+    "latency_p50_ms_max": (2.0, 2.01, 2.0, 1.99, {}, {"latency": ()}),
 }
 
 
@@ -46,47 +62,140 @@ def judged(limits, **changes):
 
 def test_every_rule_has_a_case_a_limit_and_a_place_in_the_documents():
     names = [rule.name for rule in RULES]
-    assert sorted(names) == sorted(CASES)
-    settings = {"judge", "batch_size", "threads", "worst_class_min_samples"}
+    assert sorted(names) == sorted([*POINTS, *SAMPLED])
+    assert {rule.name for rule in RULES if rule.sampled} == set(SAMPLED)
+    settings = {
+        "alpha",
+        "batch_size",
+        "inconclusive",
+        "judge",
+        "threads",
+        "worst_class_min_samples",
+        "worst_slice_min_samples",
+    }
     assert set(LimitsSpec.model_fields) == {*names, *settings}
     page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in names)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", POINTS)
 def test_a_rule_passes_at_its_limit_fails_beyond_it_and_needs_evidence(name):
-    found, kept, broken, without = CASES[name]
+    found, kept, broken, without = POINTS[name]
     good = judged({name: kept}).rules[0]
     assert good.found == pytest.approx(found)
     assert good.verdict is Verdict.PASS
     assert good.samples > 0
+    assert good.low is good.high is good.alpha is None
     bad = judged({name: broken})
     assert bad.verdict is bad.rules[0].verdict is Verdict.FAIL
-    blind = judged({name: kept}, **without)
+    assert_blind(name, kept, without)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_a_statistic_passes_and_fails_by_its_bounds_and_is_open_between_them(name):
+    found, kept, between, broken, worse, without = SAMPLED[name]
+    good = judged({name: kept}).rules[0]
+    assert good.found == pytest.approx(found)
+    assert good.verdict is Verdict.PASS
+    assert good.low <= found <= good.high
+    assert good.alpha == 0.05
+    assert good.method
+    assert not good.advice
+    unsure = judged({name: between})
+    assert unsure.verdict is unsure.rules[0].verdict is Verdict.INCONCLUSIVE
+    assert unsure.rules[0].advice
+    if worse is not None:
+        bad = judged({name: broken}, **worse)
+        assert bad.verdict is bad.rules[0].verdict is Verdict.FAIL
+    assert_blind(name, kept, without)
+
+
+def assert_blind(name, limit, without):
+    blind = judged({name: limit}, **without)
     assert blind.verdict is blind.rules[0].verdict is Verdict.NO_EVIDENCE
     assert blind.rules[0].found is None
     assert blind.rules[0].details
 
 
-def test_a_limit_in_points_counts_samples_exactly():
-    # 0.7 points of 1,000 samples are 7 samples, though 90.0 - 89.3 is not 0.7 in floating point.
-    score = records.score(samples=1000, accuracy_pct=89.3, reference_accuracy_pct=90.0)
-    assert judged({"accuracy_drop_points_max": 0.7}, score=score).verdict is Verdict.PASS
-    assert judged({"accuracy_drop_points_max": 0.69}, score=score).verdict is Verdict.FAIL
+def test_a_drop_that_is_found_at_its_limit_is_no_pass():
+    # Of two such releases one is worse than the limit.
+    found = judged({"accuracy_drop_points_max": 2.0})
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.rules[0].samples_needed is None
+    assert "no number of samples" in found.rules[0].advice
 
 
-def test_a_class_with_few_samples_is_not_the_worst_unless_asked_for():
-    assert judged({"worst_class_drop_points_max": 4}).verdict is Verdict.PASS
-    strict = judged({"worst_class_drop_points_max": 4, "worst_class_min_samples": 5})
-    assert strict.verdict is Verdict.FAIL
-    assert "rare" in strict.rules[0].details
-    none = judged({"worst_class_drop_points_max": 4, "worst_class_min_samples": 500})
-    assert none.verdict is Verdict.NO_EVIDENCE
+def test_what_cannot_be_told_says_how_many_samples_would_tell_it():
+    rule = judged({"accuracy_drop_points_max": 4}).rules[0]
+    lost, gained = 6.5 / 201, 2.5 / 201
+    assert rule.samples_needed == drop_samples(lost, gained, 0.04, 0.05)
+    run = evaluate(records.run(), LimitsSpec(accuracy_drop_points_max=4, flips_pct_max=4.5))
+    more = max(r.samples_needed or 0 for r in run.candidates[1].rules) - 200
+    assert f"add about {rounded(more):,} validation samples" in run.advice
+    assert run.advice.count("validation samples") == 1
+
+
+def test_a_stricter_alpha_widens_the_bounds():
+    usual, strict = (
+        judged({"accuracy_drop_points_max": 5.2, "alpha": a}).rules[0] for a in (0.05, 0.01)
+    )
+    assert usual.verdict is Verdict.PASS
+    assert strict.verdict is Verdict.INCONCLUSIVE
+    assert strict.low < usual.low < usual.high < strict.high
+
+
+def test_small_classes_are_pooled_and_never_left_out():
+    limit = {"worst_class_drop_points_max": 4}
+    pooled = judged(limit).rules[0]
+    assert "rare, dog (2 pooled): 5 worsened" in pooled.details
+    alone = judged({**limit, "worst_class_min_samples": 5}).rules[0]
+    assert "class rare: 5 worsened" in alone.details
+    # All five lost are no proof: by chance so many of five would be gained another time.
+    assert alone.verdict is Verdict.INCONCLUSIVE
+    assert alone.high > 99
+    # All classes together are fewer than asked for: judged all the same.
+    one = judged({**limit, "worst_class_min_samples": 500}).rules[0]
+    assert one.samples == 200
+    assert one.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_run_of_a_version_without_paired_counts_is_no_evidence():
+    old = records.score().classes[0].model_copy(update={"worsened": None, "improved": None})
+    score = records.score(classes=(old,))
+    for name in ("worst_class_drop_points_max", "macro_recall_drop_points_max"):
+        found = judged({name: 50}, score=score)
+        assert found.verdict is Verdict.NO_EVIDENCE
+        assert "run it again" in found.rules[0].details
+
+
+def test_an_error_without_bound_fails():
+    score = records.score(mean_abs_error=math.inf, sample_errors=((math.inf, 1.0),) * 200)
+    assert judged({"mean_abs_error_increase_pct_max": 50}, score=score).verdict is Verdict.FAIL
+
+
+def test_too_few_timed_runs_bear_no_verdict_on_speed():
+    few = (records.latency(2.0, runs=4),)
+    found = judged({"speedup_vs_fp32_min": 1.0}, latency=few).rules[0]
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "4 timed runs are too few" in found.advice
+
+
+def test_flips_and_both_intervals_stand_beside_fp32_and_other_rivals():
+    fp16 = PairedScore(rival="fp16", samples=200, right=170, worsened=9, improved=1)
+    own, other = judged({"flips_pct_max": 50}, paired=(fp16,)).paired
+    assert (own.rival, own.worsened, own.improved) == ("fp32", 6, 2)
+    assert own.drop_points == 2
+    assert own.low < own.newcombe_low < 2 < own.newcombe_high < own.high
+    assert own.mcnemar_p == pytest.approx(2 * (1 + 8 + 28) / 2**8)
+    assert (other.rival, other.drop_points) == ("fp16", 4)
+    assert other.mcnemar_p == pytest.approx(2 * (1 + 10) / 2**10)
 
 
 def test_a_worse_accuracy_than_fp32s_of_zero_has_no_relative_drop():
     score = records.score(reference_accuracy_pct=0.0, accuracy_pct=0.0)
-    assert judged({"accuracy_drop_relative_pct_max": 5}, score=score).verdict is Verdict.NO_EVIDENCE
+    flips = FlipSummary(samples=200, total=0, worsened=0, improved=0, sideways=0, unlabelled=0)
+    found = judged({"accuracy_drop_relative_pct_max": 5}, score=score, flips=flips)
+    assert found.verdict is Verdict.NO_EVIDENCE
 
 
 @pytest.mark.parametrize("name", ["output_sqnr_db_min", "output_cosine_min"])
@@ -97,7 +206,7 @@ def test_outputs_that_are_not_finite_fail_whatever_the_limit(name):
 
 
 def test_nan_is_no_evidence():
-    score = records.score(mean_cosine=math.nan)
+    score = records.score(mean_cosine=math.nan, sample_cosines=(math.nan,) * 20)
     assert judged({"embedding_cosine_mean_min": -1}, score=score).verdict is Verdict.NO_EVIDENCE
 
 
@@ -148,10 +257,11 @@ def test_without_limits_one_is_still_told_that_int8_is_no_faster():
     assert (failed.verdict, failed.advice) == (Verdict.FAIL, "")
 
 
-def test_a_failure_outranks_missing_evidence_which_outranks_a_pass():
+def test_a_failure_outranks_missing_evidence_then_doubt_then_a_pass():
     limits = {"flips_pct_max": 50, "output_sqnr_db_min": 0}
     assert judged(limits).verdict is Verdict.PASS
-    assert judged(limits, outputs=()).verdict is Verdict.NO_EVIDENCE
+    assert judged({**limits, "flips_pct_max": 5}).verdict is Verdict.INCONCLUSIVE
+    assert judged({**limits, "flips_pct_max": 5}, outputs=()).verdict is Verdict.NO_EVIDENCE
     assert judged({**limits, "flips_pct_max": 1}, outputs=()).verdict is Verdict.FAIL
 
 
@@ -165,17 +275,18 @@ def two(limits, **changes):
     worse = TaskScore(
         kind=TaskKind.CLASSIFICATION, samples=200, accuracy_pct=80.0, reference_accuracy_pct=90.0
     )
+    flips = FlipSummary(samples=200, total=24, worsened=22, improved=2, sideways=0, unlabelled=0)
     run = records.run(
         records.fp32(),
         records.fp16(),
-        records.candidate("int8-entropy", score=worse, **changes),
+        records.candidate("int8-entropy", score=worse, flips=flips, **changes),
         records.candidate(),
     )
     return evaluate(run, LimitsSpec(**limits))
 
 
 def test_the_best_candidate_that_passes_is_chosen():
-    verdict = two({"accuracy_drop_points_max": 5})
+    verdict = two({"accuracy_drop_points_max": 6})
     assert (verdict.verdict, verdict.chosen) == (Verdict.PASS, "int8-minmax")
     assert "88.00 %" in verdict.reason
     assert "-2.00 points" in verdict.reason
@@ -187,12 +298,12 @@ def test_a_candidate_that_passes_is_chosen_before_a_better_one_that_fails():
 
 
 def test_all_speaks_of_the_worst_candidate():
-    verdict = two({"accuracy_drop_points_max": 5, "judge": "all"})
+    verdict = two({"accuracy_drop_points_max": 6, "judge": "all"})
     assert (verdict.verdict, verdict.chosen) == (Verdict.FAIL, "int8-entropy")
 
 
 def test_a_named_candidate_is_judged_and_an_unknown_one_refused():
-    verdict = two({"accuracy_drop_points_max": 5, "judge": "fp16"})
+    verdict = two({"accuracy_drop_points_max": 6, "judge": "fp16"})
     assert (verdict.verdict, verdict.chosen) == (Verdict.PASS, "fp16")
     with pytest.raises(ConfigError, match=r"limits\.judge.*int8-minmax"):
         two({"judge": "int8-mse"})
@@ -238,4 +349,26 @@ def test_onnxruntimes_share_in_int8_is_evidence_where_the_layout_is_for_it():
 
 
 def test_exit_codes():
-    assert [exit_code(v) for v in Verdict] == [0, 1, 3]
+    assert {v.value: exit_code(v) for v in Verdict} == {
+        "PASS": 0,
+        "FAIL": 1,
+        "NO_EVIDENCE": 3,
+        "INCONCLUSIVE": 4,
+    }
+
+
+def test_the_best_of_several_must_be_surer_than_a_single_one():
+    limits = {"accuracy_drop_points_max": 5.3}
+    alone = judged(limits)
+    assert alone.verdict is Verdict.PASS
+    both = two(limits)
+    assert both.verdict is Verdict.INCONCLUSIVE
+    assert both.alpha == 0.025
+    assert "0.05 / 2" in both.selection
+    # Where each must pass, or one is named beforehand, nothing is chosen by these samples.
+    for judge in ("all", "int8-minmax"):
+        found = two({**limits, "judge": judge})
+        assert found.alpha == 0.05
+        own = next(c for c in found.candidates if c.candidate == "int8-minmax")
+        assert own.verdict is Verdict.PASS
+        assert "0.05" in found.selection

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, bootstrap, norm
 
-from calib.gate.resampling import bootstrap_interval, growth_pct, mean_of
+from calib.gate.resampling import bootstrap_interval, growth_pct, mean_of, median_interval
 
 
 def test_the_interval_of_a_mean_is_nearly_the_normal_one():
@@ -68,3 +68,12 @@ def test_the_upper_bound_of_a_skewed_growth_is_too_low_about_as_often_as_promise
         found, _ = bootstrap_interval([own, reference], growth_pct, 0.05)
         wrong += found.high < 10
     assert wrong <= binom.ppf(0.999, 60, 0.06)
+
+
+def test_a_medians_bounds_are_values_beyond_which_too_many_would_lie():
+    found = median_interval(np.arange(1.0, 41.0), 0.05)
+    below = int(found.low) - 1
+    assert binom.cdf(below, 40, 0.5) <= 0.05 < binom.cdf(below + 1, 40, 0.5)
+    assert found.low + found.high == 41
+    assert median_interval(np.arange(4.0), 0.05) is None
+    assert median_interval(np.zeros(0), 0.05) is None

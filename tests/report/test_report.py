@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def test_the_verdict_comes_first_and_the_page_needs_nothing_else():
-    html = render_html(judged(records.run(), accuracy_drop_points_max=5))
+    html = render_html(judged(records.run(), accuracy_drop_points_max=6))
     page = Page(html)
     assert page.open == []
     text = " ".join(" ".join(page.text).split())
@@ -59,9 +59,9 @@ def test_the_verdict_comes_first_and_the_page_needs_nothing_else():
     assert html.count("<svg ") == 3
 
 
-@pytest.mark.parametrize(("limit", "shown"), [(5, "✓ Pass"), (1, "✗ Fail")])
+@pytest.mark.parametrize(("limit", "shown"), [(9, "✓ Pass"), (5, "? Inconclusive"), (2, "✗ Fail")])
 def test_the_verdict_is_told_by_more_than_a_colour(limit, shown):
-    assert shown in render_html(judged(records.run(), accuracy_drop_points_max=limit))
+    assert shown in render_html(judged(records.run(), flips_pct_max=limit))
 
 
 def test_no_evidence_is_said_as_such():
@@ -190,14 +190,33 @@ def test_plots_of_the_same_result_are_the_same_bytes():
 
 def test_junit_counts_failures_and_calls_missing_evidence_an_error():
     run = records.run(records.fp32(), records.candidate(latency=(), engines=()))
-    run = judged(run, accuracy_drop_points_max=1, flips_pct_max=50, latency_p50_ms_max=1)
+    run = judged(run, worsened_pct_max=1, flips_pct_max=50, latency_p50_ms_max=1)
     suite = ET.fromstring(render_junit(run)).find("testsuite")
-    assert suite.attrib == {"name": "int8-minmax", "tests": "3", "failures": "1", "errors": "1"}
+    assert suite.attrib == {
+        "name": "int8-minmax",
+        "tests": "3",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "0",
+    }
     kinds = {case.get("name"): [child.tag for child in case] for case in suite}
     assert sorted(map(tuple, kinds.values())) == [(), ("error",), ("failure",)]
     empty = ET.fromstring(render_junit(judged(records.run()))).find("testsuite")
     assert empty.get("errors") == "1"
     ET.fromstring(render_junit(nasty_run()))
+
+
+@pytest.mark.parametrize("kind", ["failure", "skipped"])
+def test_what_cannot_be_told_is_a_failure_in_junit_or_skipped_by_config(kind):
+    run = judged(records.run(records.fp32(), records.candidate()), accuracy_drop_points_max=3)
+    run = run.model_copy(update={"config": {"limits": {"inconclusive": kind}}})
+    suite = ET.fromstring(render_junit(run)).find("testsuite")
+    (found,) = [child for case in suite for child in case]
+    assert found.tag == kind
+    assert "bounds -0.689 to 5.14" in found.get("message")
+    assert "add about 2,800 validation samples" in found.get("message")
+    assert suite.get("failures") == str(int(kind == "failure"))
+    assert suite.get("skipped") == str(int(kind == "skipped"))
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@x", "\tx"])
