@@ -18,7 +18,7 @@ from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
 from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in
 from calib.errors import ConfigError
-from calib.gate.judging import evaluate, exit_code
+from calib.gate.judging import evaluate
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
 from calib.pipeline import run_calibration, run_experiment, run_sensitivity
@@ -113,7 +113,7 @@ def run(
         out = output_console()
         print_result(out, finished.result)
         out.print(f"\n{report}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(exit_code(finished.result.verdict.verdict))
+    raise typer.Exit(finished.result.verdict.verdict.exit_code)
 
 
 @app.command()
@@ -192,7 +192,7 @@ def gate(
         _print_json(verdict, result, run_path)
     else:
         print_verdict(output_console(), verdict)
-    raise typer.Exit(exit_code(verdict.verdict))
+    raise typer.Exit(verdict.verdict.exit_code)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Writes what is generated from the code: docs/config.md, the table in docs/gate.md, the schema.
+"""Writes what is generated from the code: docs/config.md, the table in docs/gate.md, the schemas.
 
 Run it with `make docs`; a test fails when one of the files is out of date.
 """
@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from calib.config import Experiment, experiment_schema
 from calib.gate.limits import LimitsSpec
 from calib.gate.rules import RULES
+from calib.results import VerdictFile
 
 ROOT = Path(__file__).parent.parent
 _BEGIN, _END = "<!-- generated: limits -->", "<!-- end -->"
@@ -52,12 +53,20 @@ def schema_file() -> str:
     return json.dumps(experiment_schema(), indent=1) + "\n"
 
 
+def verdict_schema_file() -> str:
+    """docs/verdict.schema.json, for what reads verdict.json."""
+    schema = VerdictFile.model_json_schema(mode="serialization")
+    schema["title"] = "calib verdict"
+    return json.dumps(schema, indent=1) + "\n"
+
+
 def _limits_table() -> str:
-    lines = ["| limit | what it holds against | passes when |", "|---|---|---|"]
+    lines = ["| limit | what it holds against | passes when | judged by |", "|---|---|---|---|"]
     for rule in RULES:
         text = LimitsSpec.model_fields[rule.name].description
         sign = "≤" if rule.is_maximum else "≥"
-        lines.append(f"| `{rule.name}` | {text} | {rule.title} {sign} limit |")
+        how = "its bound" if rule.sampled else "the value itself"
+        lines.append(f"| `{rule.name}` | {text} | {rule.title} {sign} limit | {how} |")
     return "\n".join(lines) + "\n"
 
 
@@ -151,11 +160,12 @@ def _type(annotation: Any) -> str:
 
 
 def main() -> None:
-    """Write all three."""
+    """Write all of them."""
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     gate = ROOT / "docs" / "gate.md"
     gate.write_text(gate_page(gate.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / "configs" / "experiment.schema.json").write_text(schema_file(), encoding="utf-8")
+    (ROOT / "docs" / "verdict.schema.json").write_text(verdict_schema_file(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -166,6 +166,8 @@ def test_generated_documents_are_up_to_date():
     assert Path(ROOT / "docs" / "config.md").read_text() == namespace["config_page"]()
     gate = (ROOT / "docs" / "gate.md").read_text()
     assert gate == namespace["gate_page"](gate)
+    verdict = (ROOT / "docs" / "verdict.schema.json").read_text(encoding="utf-8")
+    assert namespace["verdict_schema_file"]() == verdict, "run `make docs`"
     schema = (ROOT / "configs" / "experiment.schema.json").read_text()
     assert schema == namespace["schema_file"]()
 

@@ -21,17 +21,6 @@ from calib.results import (
 )
 
 _RANK = {Verdict.PASS: 0, Verdict.INCONCLUSIVE: 1, Verdict.NO_EVIDENCE: 2, Verdict.FAIL: 3}
-_EXIT_CODES = {
-    Verdict.PASS: 0,
-    Verdict.FAIL: 1,
-    Verdict.NO_EVIDENCE: 3,
-    Verdict.INCONCLUSIVE: 4,
-}
-
-
-def exit_code(verdict: Verdict) -> int:
-    """0 pass, 1 fail, 3 no evidence, 4 inconclusive."""
-    return _EXIT_CODES[verdict]
 
 
 def evaluate(result: RunResult, limits: LimitsSpec) -> RunVerdict:

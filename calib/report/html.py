@@ -13,6 +13,7 @@ from calib.record import Precision
 from calib.report.junit import render_junit
 from calib.report.plots import classes_plot, floats_plot, growth_plot, layers_plot
 from calib.report.speed import speed_section, write_speed_csv, write_throughput_csv
+from calib.report.summary import render_summary, verdict_file
 from calib.report.tables import (
     nodes_that_ran,
     write_layers_csv,
@@ -26,9 +27,11 @@ _NOTHING = "—"
 
 
 def write_report(result: RunResult, directory: Path) -> None:
-    """Write result.json, report.html, junit.xml and the CSV files."""
+    """Write result.json, report.html, verdict.json, summary.md, junit.xml and the CSV files."""
     write_atomically(directory / "result.json", result.model_dump_json(indent=1))
     write_atomically(directory / "report.html", render_html(result))
+    write_atomically(directory / "verdict.json", verdict_file(result).model_dump_json(indent=1))
+    write_atomically(directory / "summary.md", render_summary(result))
     write_atomically(directory / "junit.xml", render_junit(result))
     write_layers_csv(result, directory / "layers.csv")
     write_ran_csv(result, directory / "ran.csv")

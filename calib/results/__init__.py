@@ -36,6 +36,7 @@ from calib.results.judgement import (
     PairedVerdict,
     RuleVerdict,
     RunVerdict,
+    VerdictFile,
 )
 from calib.results.kinds import (
     ModelPrecision,
@@ -113,5 +114,6 @@ __all__ = [
     "TensorError",
     "TensorSpec",
     "Verdict",
+    "VerdictFile",
     "WeightRecord",
 ]

@@ -1,5 +1,7 @@
 """Limits held against candidates."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from calib.record import Record
@@ -75,3 +77,19 @@ class RunVerdict(Record):
         default=None, description="Chance of an error that each candidate was judged with."
     )
     candidates: tuple[CandidateVerdict, ...]
+
+
+class VerdictFile(Record):
+    """`verdict.json`: the verdict, and of what. Its schema is docs/verdict.schema.json."""
+
+    schema_version: Literal[1] = 1
+    experiment: str
+    run_id: str
+    started_at: str = Field(description="UTC, ISO 8601.")
+    exit_code: int = Field(description="0 pass, 1 fail, 3 no evidence, 4 inconclusive.")
+    reference_sha256: str = Field(description="Of the FP32 model file.")
+    model_sha256: str | None = Field(description="Of the candidate's model file.")
+    model_path: str | None = Field(description="Relative to the run's directory.")
+    calibration_sha256: str = Field(description="Of the calibration samples.")
+    validation_sha256: str = Field(description="Of the validation samples.")
+    verdict: RunVerdict

@@ -11,6 +11,12 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     NO_EVIDENCE = "NO_EVIDENCE"
 
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 3 no evidence, 4 inconclusive; 2 is bad input."""
+        codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.NO_EVIDENCE: 3}
+        return codes.get(self, 4)
+
 
 class TaskKind(StrEnum):
     """What the model's outputs mean, hence how they are scored."""

@@ -7,7 +7,7 @@ import records
 from conftest import ROOT
 
 from calib.errors import ConfigError
-from calib.gate.judging import evaluate, exit_code
+from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
 from calib.gate.rules import RULES
 from calib.gate.sample_size import drop_samples
@@ -349,7 +349,7 @@ def test_onnxruntimes_share_in_int8_is_evidence_where_the_layout_is_for_it():
 
 
 def test_exit_codes():
-    assert {v.value: exit_code(v) for v in Verdict} == {
+    assert {v.value: v.exit_code for v in Verdict} == {
         "PASS": 0,
         "FAIL": 1,
         "NO_EVIDENCE": 3,

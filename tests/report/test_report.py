@@ -127,8 +127,10 @@ def test_files_are_complete_and_the_result_reads_back(tmp_path):
         "report.html",
         "result.json",
         "speed.csv",
+        "summary.md",
         "thresholds.csv",
         "throughput.csv",
+        "verdict.json",
     ]
     assert RunResult.model_validate_json((tmp_path / "result.json").read_bytes()) == run
     layers = pd.read_csv(tmp_path / "layers.csv")
