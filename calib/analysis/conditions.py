@@ -133,8 +133,9 @@ def _shares(load: LoadRecord) -> Iterator[tuple[str, float, str]]:
 
 
 def _name(point: PointRecord | LatencyRecord) -> str:
-    threads = f" on {point.threads} threads" if point.threads is not None else ""
-    return f"batch {point.batch_size}{threads}"
+    if point.threads is None:
+        return f"batch {point.batch_size}"
+    return f"batch {point.batch_size} on {point.threads} thread{'s' if point.threads > 1 else ''}"
 
 
 def _warmup_warnings(latency: Mapping[str, Sequence[LatencyRecord]]) -> Iterator[str]:

@@ -116,18 +116,20 @@ def growth_plot(result: RunResult, calibrator: str | None) -> str:
 
 def latency_plot(result: RunResult) -> str:
     """Raw latencies at the first screen's operating point, a box a candidate; empty without."""
-    timed = [(c.name, r) for c in result.candidates if (r := c.latency_at()) is not None]
+    timed = [(_marked(c), r) for c in result.candidates if (r := c.latency_at()) is not None]
     if not timed:
         return ""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 0.7 + 0.34 * len(timed)), layout="constrained")
         axes = figure.subplots()
         line = {"color": _COLOURS[0]}
+        enough = all(record.p90_ms is not None for _, record in timed)
+        whiskers = "p10 and p90" if enough else "least and most: too few runs for more"
         axes.boxplot(
             [record.samples_ms for _, record in timed][::-1],
             orientation="horizontal",
             tick_labels=[name for name, _ in timed][::-1],
-            whis=(10, 90),
+            whis=(10, 90) if enough else (0, 100),
             widths=0.5,
             flierprops={"marker": ".", "markersize": 3, "markeredgecolor": _GREY},
             boxprops=line,
@@ -135,7 +137,7 @@ def latency_plot(result: RunResult) -> str:
             capprops=line,
             medianprops={"color": _COLOURS[1], "linewidth": 1.6},
         )
-        axes.set_xlabel(f"latency in ms at {timed[0][1].point}; whiskers p10 and p90")
+        axes.set_xlabel(f"latency in ms at {timed[0][1].point}; whiskers {whiskers}")
         return _svg(figure, "Latency of every timed run, by candidate")
 
 
@@ -198,7 +200,7 @@ def _throughput_legend(axes: Any, timed: list[CandidateRecord], threads: list[in
             [],
             [],
             lw=0,
-            label=f"{_short(c.name)}{' (emulated)' if c.emulated else ''}",
+            label=_marked(c),
             **_line_look(c, i),
         )
         for i, c in enumerate(timed)
@@ -237,6 +239,10 @@ def _tail(name: str) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= 32 else f"{name[:31]}…"
+
+
+def _marked(candidate: CandidateRecord) -> str:
+    return f"{_short(candidate.name)}{' (emulated)' if candidate.emulated else ''}"
 
 
 def _finish(axes: Any, entries: int) -> None:
