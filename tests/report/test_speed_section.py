@@ -72,7 +72,10 @@ def test_points_of_few_runs_have_dashes_for_percentiles(tmp_path):
     result = records.run(
         records.candidate("fp32", latency=(few,)), records.candidate(latency=(few,))
     )
-    assert '<td class="n">5</td><td class="n">2</td><td class="n">—</td>' in render_html(result)
+    html = render_html(result)
+    assert '<td class="n">5</td><td class="n">2</td><td class="n">—</td>' in html
+    assert "too few runs" in html
+    assert "whiskers p10 and p90" in render_html(run())
     write_speed_csv(result, tmp_path / "speed.csv")
     table = pd.read_csv(tmp_path / "speed.csv")
     assert table["p90_ms"].isna().all()
