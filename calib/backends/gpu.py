@@ -4,6 +4,7 @@ import ctypes
 from dataclasses import dataclass
 
 _NAME_BYTES = 100
+_ADDRESS_BYTES = 32
 _MAJOR, _MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR in cuda.h."""
 
@@ -17,12 +18,14 @@ class Gpu:
         compute_capability: e.g. 8.9; empty without a GPU.
         driver_cuda: newest CUDA version that the driver serves, e.g. 13.0; empty without a driver.
         problem: empty if a GPU can be used.
+        pci_bus_id: where it sits, e.g. 0000:65:00.0; empty without a GPU.
     """
 
     name: str = ""
     compute_capability: str = ""
     driver_cuda: str = ""
     problem: str = ""
+    pci_bus_id: str = ""
 
 
 def find_gpu() -> Gpu:
@@ -45,4 +48,11 @@ def find_gpu() -> Gpu:
     major, minor = ctypes.c_int(), ctypes.c_int()
     cuda.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, 0)
     cuda.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, 0)
-    return Gpu(name.value.decode(), f"{major.value}.{minor.value}", served)
+    address = ctypes.create_string_buffer(_ADDRESS_BYTES)
+    cuda.cuDeviceGetPCIBusId(address, _ADDRESS_BYTES, 0)
+    return Gpu(
+        name.value.decode(),
+        f"{major.value}.{minor.value}",
+        served,
+        pci_bus_id=address.value.decode(),
+    )

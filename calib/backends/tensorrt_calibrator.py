@@ -1,6 +1,7 @@
 """Native calibrators of TensorRT 8.6 to 10, removed in 11."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +137,21 @@ def make_calibrator(  # noqa: C901 - one short class
 
 
 def device_batches(folder: Path) -> Iterator[DeviceBatch]:
-    """Batches saved as npz files, copied to the device one at a time."""
+    """Batches saved as npz files, copied to the device one at a time.
+
+    A batch's memory is the next one's, and is freed after the last.
+    """
     from polygraphy.cuda import DeviceArray
 
     buffers: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                array = np.ascontiguousarray(arrays[name])
-                buffer = buffers.setdefault(name, DeviceArray(dtype=array.dtype))
-                buffer.resize(array.shape)
-                buffer.copy_from(array)
-                count = len(array)
-        yield count, {name: int(buffer.ptr) for name, buffer in buffers.items()}
+    with ExitStack() as memory:
+        for path in sorted(folder.glob("*.npz")):
+            with np.load(path, allow_pickle=False) as arrays:
+                for name in arrays.files:
+                    array = np.ascontiguousarray(arrays[name])
+                    if name not in buffers:
+                        buffers[name] = memory.enter_context(DeviceArray(dtype=array.dtype))
+                    buffers[name].resize(array.shape)
+                    buffers[name].copy_from(array)
+                    count = len(array)
+            yield count, {name: int(buffer.ptr) for name, buffer in buffers.items()}

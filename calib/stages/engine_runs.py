@@ -9,7 +9,7 @@ import numpy as np
 
 from calib.backends.precision import layers_from_dump, layers_from_inspector
 from calib.backends.tensorrt_runtime import refuse_unfit
-from calib.backends.tensorrt_timing import TimedEngine, open_timed_engine, timing_from_spec
+from calib.backends.tensorrt_timing import TensorRtEngine, open_timed_engine, timing_from_spec
 from calib.engine_record import EngineIdentity, EngineLayer, EngineRecord, RebuildRecord
 from calib.stages.inputs import Inputs, speed_batch
 from calib.stages.workbench import Workbench
@@ -69,7 +69,7 @@ def _run_all(
     return float(max(gaps)), tuple(medians)
 
 
-def open_engine(bench: Workbench, plan: Path) -> AbstractContextManager[TimedEngine]:
+def open_engine(bench: Workbench, plan: Path) -> AbstractContextManager[TensorRtEngine]:
     """A built engine for running and timing, as the config says."""
     builder = bench.builder
     if builder is None:
@@ -86,9 +86,9 @@ def with_layer_times(bench: Workbench, inputs: Inputs, engine: BuiltEngine) -> E
     builder = bench.builder
     if builder is None or not engine.record.ran_here:
         return engine.record
-    timing = timing_from_spec(builder.spec.timing, builder.availability.version)
     feed = speed_batch(inputs, inputs.validation.batch_size).inputs
     with bench.timed("layer times"), open_engine(bench, engine.plan) as running:
         times = running.layer_times_ms(feed, _PROFILED_RUNS)
-    update = {"layer_times_ms": times, "timing": asdict(timing)}
+        timing = asdict(running.timing)
+    update = {"layer_times_ms": times, "timing": timing}
     return engine.record.model_copy(update=update)

@@ -14,7 +14,7 @@ from calib.analysis.conditions import load_between, speed_warnings
 from calib.analysis.throughput import latency_record, time_engines, warm_up
 from calib.backends.base import Engine
 from calib.backends.footprint import peak_memory_bytes
-from calib.backends.gpu_state import clock_warning, read_gpu_state
+from calib.backends.gpu_state import GpuWatch, clock_warning
 from calib.backends.machine_state import read_machine_state
 from calib.environment import environment_record
 from calib.progress import Advance
@@ -76,11 +76,9 @@ def measure_speed(bench: Workbench, inputs: Inputs, candidates: tuple[Candidate,
         if points > _MANY:
             bench.progress.note(f"{points} operating points are timed, in {seconds:.0f} s at most")
         timing = _Timing(bench, inputs, candidates, advance)
-        before = read_gpu_state() if bench.builder is not None else None
         for count in threads:
             timing.add(sizes, count)
-        warning = clock_warning(before, read_gpu_state() if before is not None else None)
-        timing.write(folder, warning)
+        timing.write(folder)
 
     total = spec.runs * len(candidates) * len(sizes) * len(threads)
     found = bench.artifact("speed", "speed", key, make, total).path
@@ -129,6 +127,7 @@ class _Timing:
         self._latency: dict[str, list[LatencyRecord]] = {c.name: [] for c in candidates}
         self._loads: dict[str, list[float]] = {c.name: [] for c in candidates}
         self._points: list[PointRecord] = []
+        self._clocks: list[str] = []
 
     def add(self, sizes: list[int], threads: int | None) -> None:
         """Time every batch size on so many threads."""
@@ -137,14 +136,14 @@ class _Timing:
             for size in sizes:
                 self._time(engines, size, threads)
 
-    def write(self, folder: Path, warning: str) -> None:
+    def write(self, folder: Path) -> None:
         """Keep what was found."""
         latency = {name: tuple(found) for name, found in self._latency.items()}
         loads = {name: statistics.median(found) for name, found in self._loads.items()}
         write_atomically(folder / "latency.json", _LATENCIES.dump_json(latency))
         write_atomically(folder / "points.json", _POINTS.dump_json(tuple(self._points)))
         write_atomically(folder / "load.json", json.dumps(loads))
-        write_atomically(folder / "warning.txt", warning)
+        write_atomically(folder / "warning.txt", next(filter(None, self._clocks), ""))
 
     def _open(self, candidate: Candidate, threads: int | None, stack_: ExitStack) -> Engine:
         """An engine that stays open, after some that only show how long that takes."""
@@ -159,7 +158,13 @@ class _Timing:
                     return engine
 
     def _time(self, engines: Mapping[str, Engine], size: int, threads: int | None) -> None:
+        """Time one batch size.
+
+        The GPU's clock is looked at after rounds, when it is as warm as it gets, and held against
+        this batch size alone: heavier batches may well run at a lower clock.
+        """
         spec = self._bench.experiment.throughput
+        watch = GpuWatch(wanted=self._bench.builder is not None)
         feed = speed_batch(self._inputs, size).inputs
         warmups = warm_up(
             engines,
@@ -171,8 +176,13 @@ class _Timing:
         )
         before = read_machine_state()
         samples = time_engines(
-            engines, feed, runs=spec.runs, seconds_max=spec.seconds_max, on_run=self._advance
+            engines,
+            feed,
+            runs=spec.runs,
+            seconds_max=spec.seconds_max,
+            on_run=watch.beside(self._advance),
         )
+        self._clocks.append(clock_warning(watch.readings))
         load = load_between(before, read_machine_state())
         self._points.append(PointRecord(batch_size=size, threads=threads, load=load))
         for name, values in samples.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorrt_bindings as trt
 
-from calib.backends import tensorrt_calibrator, tensorrt_timing, tensorrt_worker
+from calib.backends import cuda_timing, tensorrt_calibrator, tensorrt_timing, tensorrt_worker
 
 # What the names of variables in our code stand for.
 CLASSES = {
@@ -25,7 +25,6 @@ CLASSES = {
     "cache": "ITimingCache",
     "runtime": "Runtime",
     "engine": "ICudaEngine",
-    "_engine": "ICudaEngine",
     "inspector": "EngineInspector",
     "_context": "IExecutionContext",
     "_trt": None,
@@ -34,7 +33,7 @@ CLASSES = {
 
 def touched():
     """(owner, attribute, call or None) for every TensorRT name in our code."""
-    for module in (tensorrt_worker, tensorrt_calibrator, tensorrt_timing):
+    for module in (tensorrt_worker, tensorrt_calibrator, tensorrt_timing, cuda_timing):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
         calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from calib.backends import tensorrt_timing
+from calib.backends import cuda_buffers, cuda_runtime, cuda_timing
 from examples.packages import wheel
 
 WHEELS = {
@@ -118,14 +118,17 @@ def test_the_profiler_is_the_real_class_and_keeps_every_time(facts):
 
 def test_every_cuda_function_of_the_timing_loop_is_there():
     runtime = pytest.importorskip("cuda.bindings.runtime")
-    source = Path(tensorrt_timing.__file__).read_text(encoding="utf-8")
-    names = set(re.findall(r"\bcuda[A-Z]\w+", source))
+    modules = (cuda_buffers, cuda_runtime, cuda_timing)
+    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in modules]
+    names = set(re.findall(r"\bcuda[A-Z]\w+", "\n".join(sources)))
     members = {"cudaStreamCaptureModeThreadLocal", "cudaMemcpyHostToDevice"}
-    members.add("cudaMemcpyDeviceToHost")
+    members |= {"cudaMemcpyDeviceToHost", "cudaErrorMemoryAllocation", "cudaError"}
     assert len(names - members) > 15
     assert [name for name in names - members if not hasattr(runtime, name)] == []
     assert hasattr(runtime.cudaStreamCaptureMode, "cudaStreamCaptureModeThreadLocal")
     assert hasattr(runtime.cudaMemcpyKind, "cudaMemcpyDeviceToHost")
+    codes = {"cudaErrorMemoryAllocation", *cuda_runtime.LOST}
+    assert [code for code in codes if not hasattr(runtime.cudaError_t, code)] == []
 
 
 def test_loggers_monitors_and_flags_are_taken_by_the_real_classes(facts):

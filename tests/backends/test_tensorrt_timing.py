@@ -2,10 +2,12 @@
 
 import pytest
 
-from calib.backends.gpu_state import GpuState, clock_warning
+from calib.backends.cuda_runtime import load_cuda
+from calib.backends.cuda_timing import Timing
+from calib.backends.gpu_state import GpuState, GpuWatch, clock_warning
 from calib.backends.tensorrt_runtime import refuse_unfit
 from calib.backends.tensorrt_specs import TimingSpec
-from calib.backends.tensorrt_timing import Timing, open_timed_engine, timing_from_spec
+from calib.backends.tensorrt_timing import open_timed_engine, timing_from_spec
 from calib.engine_record import EngineIdentity
 from calib.errors import BackendError
 
@@ -24,16 +26,39 @@ def test_what_is_not_given_is_trtexecs_default_of_that_version(version, expected
     assert given == Timing(cuda_graph=True, transfers=True, spin_wait=True)
 
 
-def state(clock):
+def state(clock, *slowed_by):
     return GpuState(
-        sm_clock_mhz=clock, memory_clock_mhz=1, temperature_celsius=50, memory_used_bytes=1
+        sm_clock_mhz=clock,
+        memory_clock_mhz=1,
+        temperature_celsius=50,
+        memory_used_bytes=1,
+        slowed_by=slowed_by,
     )
 
 
 def test_a_clock_that_moves_is_told_and_one_that_stays_is_not():
-    assert "1000 to 1500 MHz" in clock_warning(state(1000), state(1500))
-    assert clock_warning(state(1000), state(1040)) == ""
-    assert clock_warning(None, state(1000)) == ""
+    assert "between 1000 and 1500 MHz while" in clock_warning([state(1000), state(1500)])
+    dip = [state(1980), state(1400, "its power limit"), state(1980)]
+    assert "between 1400 and 1980 MHz, held down by its power limit, while" in clock_warning(dip)
+    assert clock_warning([state(1000), state(1040)]) == ""
+    assert clock_warning([state(1000)]) == clock_warning([]) == ""
+
+
+def test_a_watch_that_is_not_wanted_reads_nothing_and_passes_everything_on():
+    seen = []
+    watch = GpuWatch(wanted=False)
+    for count in (2, 3):
+        watch.beside(seen.append)(count)
+    assert (seen, watch.readings) == ([2, 3], [])
+
+
+def test_an_error_of_cuda_is_one_message_with_its_name_and_words():
+    pytest.importorskip("cuda.bindings.runtime")
+    # No such device, or no driver at all.
+    with pytest.raises(
+        BackendError, match=r"CUDA cudaSetDevice: failed \(got cudaError\w+, [\w ]+\)"
+    ):
+        load_cuda().call("cudaSetDevice", 1_000_000)
 
 
 def test_an_engine_of_another_version_or_gpu_is_refused_with_the_reason():
