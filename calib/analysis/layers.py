@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from calib.analysis.scores import known_scores
+from calib.analysis.error_sums import error_sums
 from calib.results import TensorError
 from data_loaders.types import Array
 
@@ -13,6 +13,8 @@ _CHUNK_VALUES = 1 << 20
 
 class TensorErrorAccumulator:
     """Sums over the values of one tensor, in float64; memory does not grow with the samples.
+
+    Not safe for two threads at once.
 
     Where the reference is not finite, or a mask, there is nothing to compare: only the other values
     count.
@@ -46,19 +48,14 @@ class TensorErrorAccumulator:
             self._add_chunk(flat_reference[piece], flat_candidate[piece])
 
     def _add_chunk(self, reference: Array, candidate: Array) -> None:
-        known = known_scores(reference)
-        if known is not None:
-            reference, candidate = reference[known], candidate[known]
-            self._left_out += known.size - reference.size
-        self._compared += reference.size
-        a, b = reference.astype(np.float64), candidate.astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            difference = a - b
-            self._signal += float(a @ a)
-            self._other += float(b @ b)
-            self._cross += float(a @ b)
-            self._noise += float(difference @ difference)
-            self._max_abs = float(np.maximum(self._max_abs, np.abs(difference).max(initial=0.0)))
+        compared, signal, other, cross, noise, largest = error_sums(reference, candidate)
+        self._left_out += reference.size - compared
+        self._compared += compared
+        self._signal += signal
+        self._other += other
+        self._cross += cross
+        self._noise += noise
+        self._max_abs = max(self._max_abs, largest)
 
     def result(self) -> TensorError:
         """The errors so far.

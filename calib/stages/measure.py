@@ -1,6 +1,7 @@
 """Running the engines: outputs, layers, saturation. Each runs once, then is kept."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,11 +108,13 @@ def compare_layers(
             for layer in layers
         }
         with (
-            bench.backend.engine(folder / "reference.onnx") as reference,
-            bench.backend.engine(folder / "candidate.onnx") as engine,
+            bench.backend.engine(folder / "reference.onnx", spinning=False) as reference,
+            bench.backend.engine(folder / "candidate.onnx", spinning=False) as engine,
+            ThreadPoolExecutor(bench.backend.threads) as pool,
         ):
             for batch in _first(inputs, samples):
-                _add_layers(sums, reference.infer(batch.inputs), engine.infer(batch.inputs))
+                both = reference.infer(batch.inputs), engine.infer(batch.inputs)
+                _add_layers(pool, sums, *both)
                 advance(len(batch))
         for name in ("reference.onnx", "candidate.onnx"):
             (folder / name).unlink()
@@ -130,10 +133,12 @@ def _shared_layers(
 
 
 def _add_layers(
-    sums: dict[str, TensorErrorAccumulator], reference: dict[str, Array], own: dict[str, Array]
+    pool: ThreadPoolExecutor,
+    sums: dict[str, TensorErrorAccumulator],
+    reference: dict[str, Array],
+    own: dict[str, Array],
 ) -> None:
-    for name, total in sums.items():
-        total.add(reference[name], own[name])
+    list(pool.map(lambda name: sums[name].add(reference[name], own[name]), sums))
 
 
 def _first(inputs: Inputs, samples: int) -> Iterable[Batch]:

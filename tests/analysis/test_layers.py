@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib.analysis import layers
@@ -17,6 +17,7 @@ def pair(seed=0, shape=(24, 5, 7)):
     return a, a + rng.normal(scale=0.05, size=shape).astype(np.float32)
 
 
+@settings(deadline=None)  # the first run compiles
 @given(st.lists(st.integers(1, 23), max_size=4))
 def test_errors_are_those_of_all_values_together(cuts):
     reference, candidate = pair()
@@ -74,6 +75,7 @@ def test_shapes_that_differ_are_refused():
         result([[1, 2]], [[1]])
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -3.4e38, 3.4e38]), max_size=9))
 def test_where_the_reference_is_no_number_nothing_is_compared(bad):
     reference, candidate = pair(shape=(4, 6))
@@ -90,6 +92,28 @@ def test_where_the_reference_is_no_number_nothing_is_compared(bad):
     candidate[3, 5] = np.nan
     total.add(reference, candidate)
     assert total.result().sqnr_db == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("reference_type", "candidate_type"),
+    [
+        (np.float16, np.float32),
+        (np.float32, np.float16),
+        (np.float64, np.float32),
+        (np.int32, np.float64),
+        (np.bool_, np.bool_),
+    ],
+)
+def test_types_are_compared_without_losing_digits(reference_type, candidate_type):
+    a, b = (v.astype(t) for v, t in zip(pair(), (reference_type, candidate_type), strict=True))
+    total = TensorErrorAccumulator("t")
+    total.add(a.transpose(2, 0, 1), b.transpose(2, 0, 1))
+    wide, other = a.astype(np.float64), b.astype(np.float64)
+    found = total.result()
+    assert found.relative_l2 == pytest.approx(
+        np.linalg.norm(wide - other) / np.linalg.norm(wide), rel=1e-10
+    )
+    assert found.max_abs == np.abs(wide - other).max()
 
 
 def test_a_tensor_of_masks_alone_is_no_evidence():
