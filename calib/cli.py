@@ -26,7 +26,7 @@ from calib.progress import Progress, Silent
 from calib.report import write_sensitivity
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
-from calib.stages.observation import Shard
+from calib.stages.shard import Shard
 from calib.terminal import (
     TerminalProgress,
     complain,
@@ -85,6 +85,15 @@ class BackendKind(StrEnum):
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config field.")
 ]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=1024,
+        metavar="N",
+        help="Processes that share the pass over the calibration data; the results are the same.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line at the end.")]
 
 
@@ -95,6 +104,7 @@ def run(
     backend: Annotated[
         BackendKind | None, typer.Option(help="Take this backend, with its defaults.")
     ] = None,
+    jobs: Jobs = 1,
     as_json: AsJson = False,
 ) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
@@ -105,7 +115,7 @@ def run(
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])
     with faults_logged_in(experiment.output.reports):
-        finished = run_experiment(experiment, _progress())
+        finished = run_experiment(experiment, _progress(), jobs)
     report = finished.directory / "report.html"
     if as_json:
         _print_json(finished.result.verdict, finished.result, report)
@@ -150,6 +160,7 @@ def calibrate_command(
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Only every N-th batch, from the K-th on.")
     ] = "1/1",
+    jobs: Jobs = 1,
 ) -> None:
     """Observe the calibration data and write the statistics, for `calibration.statistics`.
 
@@ -158,7 +169,7 @@ def calibrate_command(
     """
     experiment = load_experiment(config, overrides or ())
     with faults_logged_in(experiment.output.reports):
-        found = run_calibration(experiment, _progress(), _shard(shard), output)
+        found = run_calibration(experiment, _progress(), _shard(shard), output, jobs)
     say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
 
 

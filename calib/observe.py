@@ -49,14 +49,14 @@ class Observation:
 
 
 @contextmanager
-def tapped_engine(
+def tapped_model(
     backend: OnnxRuntime,
     graph: Graph,
     taps: Iterable[Tap],
     folder: Path,
     length_axes: LengthAxes | None = None,
-) -> Iterator[Engine]:
-    """The FP32 model with the taps among its outputs, ready for `observe`.
+) -> Iterator[tuple[Path, bool]]:
+    """A file of the FP32 model with the taps among its outputs, and whether it is optimized.
 
     Outputs may come in the runtime's own layout, with the same values and the same first axis,
     except those that have length axes.
@@ -83,8 +83,27 @@ def tapped_engine(
             backend.write_optimized(path, blocked)
             if leave_in_blocks(blocked, keep=(length_axes or {}).keys()):
                 chosen = blocked
-        with backend.engine(chosen, spinning=False, optimized=chosen == blocked) as engine:
-            yield engine
+        yield chosen, chosen == blocked
+
+
+@contextmanager
+def tapped_engine(
+    backend: OnnxRuntime,
+    graph: Graph,
+    taps: Iterable[Tap],
+    folder: Path,
+    length_axes: LengthAxes | None = None,
+) -> Iterator[Engine]:
+    """The model of `tapped_model`, ready for `observe`.
+
+    Raises:
+        BackendError: if the runtime refuses the model.
+    """
+    with (
+        tapped_model(backend, graph, taps, folder, length_axes) as (path, optimized),
+        backend.engine(path, spinning=False, optimized=optimized) as engine,
+    ):
+        yield engine
 
 
 def observe(

@@ -46,10 +46,11 @@ from calib.stages.measure import (
     compare_layers,
     run_outputs,
 )
-from calib.stages.observation import Shard, observed
+from calib.stages.observation import observed
 from calib.stages.prepare import prepared
 from calib.stages.ran import what_ran
 from calib.stages.sensitivity import sensitivity
+from calib.stages.shard import Shard
 from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.tail import explain_tails
 from calib.stages.workbench import Workbench, open_workbench
@@ -88,8 +89,13 @@ class _Files:
         return add
 
 
-def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
+def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) -> FinishedRun:
     """Calibrate, build, compare, analyse, judge and report.
+
+    Args:
+        experiment: what is asked.
+        progress: whom to tell.
+        jobs: processes that share the pass over the calibration data; the results are the same.
 
     Raises:
         InputError: if the model, the data or the config cannot be used.
@@ -97,7 +103,7 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
     parent = experiment.output.reports / experiment.name
     with runtime_log(parent) as log:
         started, begin = datetime.now(UTC), time.perf_counter()
-        bench = open_workbench(experiment, progress)
+        bench = open_workbench(experiment, progress, jobs)
         inputs = read_inputs(bench)
         calibration = calibrate(bench, inputs)
         candidates = build_candidates(bench, inputs, calibration)
@@ -142,9 +148,16 @@ def run_experiment(experiment: Experiment, progress: Progress) -> FinishedRun:
 
 
 def run_calibration(
-    experiment: Experiment, progress: Progress, shard: Shard, target: Path
+    experiment: Experiment, progress: Progress, shard: Shard, target: Path, jobs: int = 1
 ) -> StatisticsFile:
     """Observe the calibration data, or a shard of its batches, and write the statistics.
+
+    Args:
+        experiment: what is asked.
+        progress: whom to tell.
+        shard: which batches.
+        target: the file.
+        jobs: processes that share them; the file is the same.
 
     Raises:
         ConfigError: if the data is to be sharded and the pass is to end by itself.
@@ -157,7 +170,7 @@ def run_calibration(
             fix="Calibrate in one process, or set calibration.samples=all.",
         )
     with runtime_log(experiment.output.reports / experiment.name):
-        bench = open_workbench(experiment, progress)
+        bench = open_workbench(experiment, progress, jobs)
         inputs = read_inputs(bench)
         content = observed(bench, inputs, prepared(bench, inputs), shard).content
     save_statistics(target, content)

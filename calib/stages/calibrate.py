@@ -19,8 +19,9 @@ from calib.results import CalibrationRecord, Precision
 from calib.stages.calibration_record import calibration_record, calibration_warnings
 from calib.stages.improve import Remedied
 from calib.stages.inputs import Inputs
-from calib.stages.observation import Shard, observed
+from calib.stages.observation import observed
 from calib.stages.prepare import prepared, without_unfit
+from calib.stages.shard import Shard
 from calib.stages.thresholds import find_growth, find_thresholds, other_thresholds
 from calib.stages.unfit import why_unfit
 from calib.stages.workbench import Workbench

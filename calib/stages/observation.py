@@ -21,10 +21,12 @@ from calib.graph.select import Selection
 from calib.graph.taps import Tap, float_tensors, groups_within, taps_from_tensors
 from calib.observe import LengthAxes, Observation, observe, tapped_engine
 from calib.progress import Advance
+from calib.stages.counting import count_in_processes, processes
 from calib.stages.inputs import Inputs
 from calib.stages.memory import activations_mb
 from calib.stages.padding import padded_axes, shapes_by_batch
 from calib.stages.prepare import Prepared
+from calib.stages.shard import Shard
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch
@@ -33,18 +35,6 @@ ENOUGH_SHARE = 0.95
 """`samples: auto` does not wait for the last few thresholds: some never settle."""
 
 _FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Every `of`-th batch, starting with the `number`-th, both counted from 1."""
-
-    number: int = 1
-    of: int = 1
-
-    def has(self, batch: int) -> bool:
-        """Whether the batch of this number (from 0) belongs to it."""
-        return batch % self.of == self.number - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +138,7 @@ def _observe(
     advance: Advance,
 ) -> None:
     taps = taps_from_tensors(graph, key["tensors"])
-    groups = _groups(bench, inputs, graph, taps)
+    groups = _groups(bench, inputs, graph, taps, processes(bench, inputs, shard))
     axes = padded_axes(bench, inputs, graph, taps)
     passes = [_pass(bench, inputs, graph, group, axes, shard, folder, advance) for group in groups]
     parts = {source: part for seen in passes for source, part in seen.parts.items()}
@@ -179,6 +169,8 @@ def _pass(
     advance: Advance,
 ) -> Observation:
     settings = bench.experiment.calibration
+    if processes(bench, inputs, shard) > 1:
+        return count_in_processes(bench, inputs, graph, taps, axes, shard, folder, advance)
     calibrators = _formulas(bench)
 
     def stop(parts: Mapping[str, TensorParts]) -> bool:
@@ -221,14 +213,18 @@ def _batches(inputs: Inputs, shard: Shard) -> Iterator[tuple[int, Batch]]:
 
 
 def _groups(
-    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...]
+    bench: Workbench, inputs: Inputs, graph: Graph, taps: tuple[Tap, ...], processes: int
 ) -> list[tuple[Tap, ...]]:
-    """The taps in groups that fit the budget, by what the largest batch needs."""
+    """The taps in groups that fit the budget, by what the largest batch needs.
+
+    The memory that is free is for so many processes together.
+    """
     inner = {tap.source: tap for tap in taps if not tap.is_input}
     split = inputs.calibration
-    budget = bench.experiment.calibration.memory_mb or activations_mb(
-        graph, split.scan, split.batch_size, inner
-    )
+    budget = bench.experiment.calibration.memory_mb
+    if budget is None:
+        free = activations_mb(graph, split.scan, split.batch_size * processes, inner)
+        budget = None if free is None else free / processes
     if budget is None or not inner:
         return [taps]
     largest = max(inputs.calibration.batches(), key=_values)

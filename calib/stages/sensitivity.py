@@ -22,9 +22,10 @@ from calib.remedies.rounding import INT8_MAX
 from calib.results import GroupSensitivity, SensitivityRecord
 from calib.stages.inputs import Inputs
 from calib.stages.mixed import groups_of
-from calib.stages.observation import Shard, observed
+from calib.stages.observation import observed
 from calib.stages.panel import Panel, open_panel
 from calib.stages.prepare import Prepared, prepared, without_unfit
+from calib.stages.shard import Shard
 from calib.stages.thresholds import find_thresholds
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically

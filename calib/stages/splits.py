@@ -11,6 +11,7 @@ from calib.stages.batch_axes import BatchAxes
 from calib.stages.typed import typed
 from data_loaders import (
     Batch,
+    DataSpec,
     FiniteSamples,
     Sample,
     Scan,
@@ -19,7 +20,6 @@ from data_loaders import (
     scan,
     stack,
 )
-from data_loaders.types import DataSet
 
 
 def shared_shapes(model: ModelRecord, axes: BatchAxes) -> dict[str, tuple[int, ...]]:
@@ -32,19 +32,37 @@ def shared_shapes(model: ModelRecord, axes: BatchAxes) -> dict[str, tuple[int, .
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """One split: where it comes from, and what a first reading found.
+class Origin:
+    """Where the samples of a split come from.
+
+    Attributes:
+        spec: as the config has it.
+        dtypes: of the model's inputs.
+        drop_not_finite: whether samples with NaN or infinity are left out.
+    """
+
+    spec: DataSpec
+    dtypes: dict[str, str]
+    drop_not_finite: bool
+
+    def samples(self) -> Any:
+        """The data set, in the types that the model takes."""
+        data = typed(data_set_from_spec(self.spec), self.dtypes)
+        return FiniteSamples(data) if self.drop_not_finite else data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """The samples of a split as the model takes them.
 
     Attributes:
         data: the data set.
-        scan: what is in it.
         batch_size: samples a batch.
         axes: where the batch is.
         shared_shapes: of inputs that a batch shares, as the model has them.
     """
 
     data: Any
-    scan: Scan
     batch_size: int
     axes: BatchAxes = field(default_factory=BatchAxes)
     shared_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -85,6 +103,19 @@ class Split:
         reshaped = {name: batch.inputs[name].reshape(shape) for name, shape in shapes.items()}
         return replace(batch, inputs={**batch.inputs, **reshaped})
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split(Batches):
+    """One split: where it comes from, and what a first reading found.
+
+    Attributes:
+        origin: makes the data set again, in another process.
+        scan: what is in it.
+    """
+
+    origin: Origin
+    scan: Scan
+
     @property
     def batch_count(self) -> int:
         """Number of batches."""
@@ -97,8 +128,14 @@ def open_split(experiment: Experiment, name: str, model: Model) -> Split:
     Raises:
         DataError: if it is empty or cannot be used.
     """
-    source: DataSet = data_set_from_spec(getattr(experiment.data, name))
-    data = typed(source, {spec.name: spec.dtype for spec in model.record.inputs})
     drop = experiment.data.non_finite == "drop"
+    dtypes = {spec.name: spec.dtype for spec in model.record.inputs}
+    origin = Origin(getattr(experiment.data, name), dtypes, drop)
+    data = typed(data_set_from_spec(origin.spec), dtypes)
     found = scan(data, f"data.{name}", drop_not_finite=drop)
-    return Split(FiniteSamples(data) if drop else data, found, experiment.data.batch_size)
+    return Split(
+        data=FiniteSamples(data) if drop else data,
+        batch_size=experiment.data.batch_size,
+        origin=origin,
+        scan=found,
+    )

@@ -48,6 +48,7 @@ class Workbench:
         progress: whom to tell.
         made_by: code and packages that every result depends on.
         notes: what the report's reader should know, e.g. what `auto` became.
+        jobs: processes that may share a pass over data.
         timings: of the stages so far.
     """
 
@@ -58,6 +59,7 @@ class Workbench:
     progress: Progress
     made_by: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    jobs: int = 1
     timings: list[StageRecord] = field(default_factory=list)
 
     def artifact(
@@ -105,7 +107,7 @@ class Workbench:
         self.timings.append(StageRecord(name=title, seconds=seconds, reused=False))
 
 
-def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
+def open_workbench(experiment: Experiment, progress: Progress, jobs: int = 1) -> Workbench:
     """Open the store and the backend; `auto` is settled here, and says what it became.
 
     Raises:
@@ -143,4 +145,5 @@ def open_workbench(experiment: Experiment, progress: Progress) -> Workbench:
             "backend": runtime.model_dump(mode="json"),
         },
         notes=notes,
+        jobs=jobs,
     )

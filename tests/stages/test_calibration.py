@@ -29,7 +29,7 @@ from calib.graph.trial import trial_model
 from calib.observe import observe
 from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Silent
-from calib.stages.observation import Shard
+from calib.stages.shard import Shard
 from data_loaders import Batch, Sample
 
 QUICK = ("throughput.batch_sizes=[]", "engines.fp16=false", "analysis.layer_samples=0")

@@ -1,0 +1,101 @@
+"""One of several processes that count the activations of a pass: its request, and its program."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
+from calib.calibrators.statistics_file import StatisticsFile, save_statistics
+from calib.graph.taps import Tap
+from calib.observe import observe
+from calib.progress import Advance
+from calib.stages.batch_axes import BatchAxes
+from calib.stages.shard import Shard
+from calib.stages.splits import Batches, Origin
+from calib.stages.workers import serve
+from calib.store import write_atomically
+from data_loaders import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class CountingRequest:
+    """What a worker does.
+
+    Attributes:
+        model: with the taps among its outputs.
+        optimized: whether the model is run as it is; see `OnnxRuntime.engine`.
+        backend: runs it.
+        origin: the calibration data.
+        batch_size: see `Batches`.
+        batch_axes: see `Batches`.
+        shared_shapes: see `Batches`.
+        shard: which batches.
+        taps: what to count.
+        length_axes: see `observe`.
+        outputs: see `observe`.
+        scored: see `observe`.
+        target: the folder, existing, for statistics.npz and facts.json.
+    """
+
+    model: Path
+    optimized: bool
+    backend: OnnxRuntimeSpec
+    origin: Origin
+    batch_size: int
+    batch_axes: BatchAxes
+    shared_shapes: dict[str, tuple[int, ...]]
+    shard: Shard
+    taps: tuple[Tap, ...]
+    length_axes: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+    scored: str
+    target: Path
+
+    def batches(self) -> Iterator[tuple[int, Batch]]:
+        """The batches of its shard with their numbers in the whole data."""
+        split = Batches(
+            data=self.origin.samples(),
+            batch_size=self.batch_size,
+            axes=self.batch_axes,
+            shared_shapes=self.shared_shapes,
+        )
+        for number, batch in enumerate(split.batches()):
+            if self.shard.has(number):
+                yield number, batch
+
+
+REQUEST = TypeAdapter(CountingRequest)
+
+
+def count(text: str, advance: Advance) -> None:
+    """Serve a request.
+
+    Args:
+        text: a `CountingRequest` in JSON.
+        advance: called with the samples done.
+    """
+    request = REQUEST.validate_json(text)
+    backend = OnnxRuntime(request.backend)
+    with backend.engine(request.model, spinning=False, optimized=request.optimized) as engine:
+        found = observe(
+            engine,
+            request.batches(),
+            request.taps,
+            on_batch=advance,
+            length_axes=request.length_axes,
+            outputs=request.outputs,
+            scored=request.scored,
+            threads=backend.threads,
+        )
+    shards = ((request.shard.number,), request.shard.of)
+    content = StatisticsFile(found.parts, {}, shards, found.batches, found.samples)
+    save_statistics(request.target / "statistics.npz", content)
+    facts = {"seconds": found.seconds, "inference_seconds": found.inference_seconds}
+    write_atomically(request.target / "facts.json", json.dumps(facts))
+
+
+if __name__ == "__main__":
+    serve(count)

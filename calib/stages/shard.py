@@ -1,0 +1,19 @@
+"""A part of the batches of a data set."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Every `of`-th batch, starting with the `number`-th, both counted from 1."""
+
+    number: int = 1
+    of: int = 1
+
+    def has(self, batch: int) -> bool:
+        """Whether the batch of this number (from 0) belongs to it."""
+        return batch % self.of == self.number - 1
+
+    def split(self, parts: int) -> tuple["Shard", ...]:
+        """Shards that together have the batches of this one."""
+        return tuple(Shard(self.number + self.of * k, self.of * parts) for k in range(parts))

@@ -1,0 +1,161 @@
+"""`--jobs`: several processes share the pass, and nothing else differs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import models
+import numpy as np
+import onnx
+import pytest
+import yaml
+from conftest import ROOT, config
+
+from calib.calibrators.statistics_file import merge_files, save_statistics
+from calib.config import load_experiment
+from calib.errors import BackendError, DataError
+from calib.pipeline import run_calibration, run_experiment
+from calib.progress import Silent
+from calib.stages.shard import Shard
+from calib.stages.workers import run_workers, threads_by_worker
+
+QUICK = ("throughput.batch_sizes=[]", "engines.fp16=false", "analysis.layer_samples=0")
+LOADER = """
+import os, signal, sys, time
+import numpy as np
+from pathlib import Path
+from data_loaders import DataError
+
+def samples(count, seed, harm=""):
+    print("a loader that prints")
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        if index == 40 and sys.argv[0].endswith("counting_worker.py"):
+            if harm == "fault":
+                raise ValueError("no such picture")
+            if harm == "bad data":
+                raise DataError("row 40", "is torn", got=3, expected="4", fix="Mend it.")
+            if harm == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if harm == "hangs":
+                Path(f"hangs-{os.getpid()}").touch()
+                time.sleep(600)
+        yield {"inputs": {"x": rng.normal(size=%d).astype(np.float32)}, "label": index %% 3}
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """A model, and data from a module of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_loader", raising=False)
+    onnx.save(models.mlp(), "model.onnx")
+    Path("own_loader.py").write_text(LOADER % models.FEATURES, encoding="utf-8")
+    content = config()
+    for seed, name in enumerate(("calibration", "validation")):
+        arguments = {"count": 200, "seed": seed}
+        content["data"][name] = {
+            "kind": "python",
+            "entry": "own_loader:samples",
+            "args": arguments,
+        }
+    Path("config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return tmp_path
+
+
+def experiment(*overrides):
+    return load_experiment(Path("config.yaml"), [*QUICK, *overrides])
+
+
+def counted(name, *overrides, shard=None, jobs=1):
+    target = Path(name)
+    store = f"output.store={target.stem}-store"
+    run_calibration(experiment(store, *overrides), Silent(), shard or Shard(), target, jobs)
+    return target.read_bytes()
+
+
+def test_three_processes_count_to_the_bytes_of_one(loaded):
+    alone = counted("one.npz")
+    assert counted("three.npz", jobs=3) == alone
+    assert counted("grouped.npz", "calibration.memory_mb=0.005", jobs=2) == alone
+
+
+def test_a_run_of_several_processes_finds_what_that_of_one_finds(loaded):
+    one, two = (
+        run_experiment(experiment(f"output.store=store-{jobs}"), Silent(), jobs).result
+        for jobs in (1, 2)
+    )
+    assert one.calibration.activations == two.calibration.activations
+    assert one.verdict == two.verdict
+    assert [c.model_sha256 for c in one.candidates] == [c.model_sha256 for c in two.candidates]
+    assert (two.calibration.passes, two.calibration.samples) == (1, 200)
+    assert 0 < two.calibration.inference_seconds < two.calibration.seconds
+
+
+def test_a_shard_may_be_shared_by_processes_too(loaded):
+    counted("a.npz", shard=Shard(1, 2), jobs=2)
+    counted("b.npz", shard=Shard(2, 2))
+    save_statistics(Path("both.npz"), merge_files([Path("a.npz"), Path("b.npz")]))
+    assert Path("both.npz").read_bytes() == counted("whole.npz")
+
+
+def test_shards_of_a_shard_have_its_batches_once():
+    shard = Shard(2, 3)
+    parts = shard.split(4)
+    for batch in range(60):
+        assert sum(part.has(batch) for part in parts) == shard.has(batch)
+
+
+def test_more_processes_than_batches_are_not_started(loaded):
+    few = "data.calibration={kind: python, entry: 'own_loader:samples', args: {count: 32, seed: 0}}"
+    assert counted("many.npz", few, jobs=64) == counted("alone.npz", few)
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "message"),
+    [
+        ("fault", BackendError, r"--jobs: process . of 2 ended .*ValueError: no such picture"),
+        ("bad data", DataError, r"row 40: is torn \(got 3; expected 4\)\. Mend it\."),
+        ("killed", BackendError, r"--jobs: process . of 2 was killed, .*Take fewer jobs"),
+    ],
+)
+def test_what_ends_a_process_is_said_in_one_message(loaded, harm, kind, message):
+    with pytest.raises(kind, match=message):
+        counted("x.npz", f"data.calibration.args.harm={harm}", jobs=2)
+    assert not list(Path().glob("x-store/observe/*/statistics.npz"))
+
+
+def test_a_worker_that_cannot_start_is_an_error(loaded):
+    with pytest.raises(BackendError, match="No module named calib.no_worker"):
+        run_workers("calib.no_worker", ["{}"], lambda _: None)
+
+
+def test_an_interrupt_ends_all_processes(loaded):
+    command = [sys.executable, "-m", "calib", "calibrate", "config.yaml", "-o", "x.npz"]
+    harm = ["--set", "data.calibration.args.harm=hangs", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, *harm], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        found = []
+        deadline = time.monotonic() + 60
+        while len(found) < 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found = list(Path().glob("hangs-*"))
+        assert len(found) == 2
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    for path in found:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name.removeprefix("hangs-")), 0)
+
+
+def test_threads_are_shared_out_and_nobody_goes_without():
+    assert threads_by_worker(8, 3) == [3, 3, 2]
+    assert threads_by_worker(2, 4) == [1, 1, 1, 1]
