@@ -5,16 +5,20 @@ Its methods are those that the loop asks of TensorRT's execution context, and me
 """
 
 import ctypes
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 
 from calib.backends.cuda_buffers import IoTensors
 from calib.backends.cuda_runtime import Cuda, load_cuda
 from calib.backends.cuda_timing import TimedEngine, Timing
+from calib.backends.gpu import find_gpu
 
+GPU = find_gpu()
 TRANSPOSED, AS_IT_IS = 1, 0  # cublasOperation_t
 DEFAULT_ALGORITHM = -1  # cublasGemmAlgo_t
 WORKSPACE_BYTES = 64 << 20
@@ -43,6 +47,27 @@ def cublas():
     from cuda.pathfinder import load_nvidia_dynamic_lib
 
     return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+
+
+def device() -> Cuda:
+    """CUDA's runtime, where there is a device and cuBLAS; else the test is skipped."""
+    if GPU.problem:
+        pytest.skip(GPU.problem)
+    pytest.importorskip("cuda.bindings.runtime")
+    try:
+        cublas()
+    except Exception as error:
+        pytest.skip(f"no cuBLAS: {error}")
+    return load_cuda()
+
+
+def say(text):
+    """What was measured, for those who run with -s."""
+    sys.stdout.write(f"\n{GPU.name}: {text}\n")
+
+
+def int8(rng, *shape):
+    return rng.integers(-128, 128, shape, dtype=np.int8)
 
 
 class Gemm:
