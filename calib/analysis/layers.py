@@ -2,8 +2,6 @@
 
 import math
 
-import numpy as np
-
 from calib.analysis.error_sums import error_sums
 from calib.results import TensorError
 from data_loaders.types import Array

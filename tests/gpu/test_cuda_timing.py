@@ -26,7 +26,7 @@ from gpu.gemm import (
     say,
 )
 
-from calib.analysis.throughput import latency_record, time_engines
+from calib.analysis.throughput import latency_record, time_engines, warm_up
 from calib.backends.cuda_timing import Timing
 from calib.backends.gpu_state import GpuWatch, clock_warning
 from calib.errors import BackendError
@@ -142,19 +142,18 @@ def test_transfers_are_timed_only_if_asked_for():
 def in_turns(engines, x):
     """A record for each engine, and the GPU's readings meanwhile."""
     watch, done = GpuWatch(), []
-    for _ in range(5):
-        for engine in engines.values():
-            engine.timed_infer({"x": x})
+    warmups = warm_up(engines, {"x": x}, runs_min=6, runs_max=60, seconds_max=10, tolerance_pct=5)
     samples = time_engines(
         engines,
         {"x": x},
-        warmup_runs=1,
         runs=120,
         seconds_max=20,
         on_run=watch.beside(done.append),
     )
     assert sum(done) == sum(len(values) for values in samples.values())
-    found = {name: latency_record(v, {"x": x}, 6, len(x)) for name, v in samples.items()}
+    found = {
+        name: latency_record(v, {"x": x}, warmups[name], len(x)) for name, v in samples.items()
+    }
     return found, watch.readings
 
 

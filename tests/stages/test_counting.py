@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import models
-import numpy as np
 import onnx
 import pytest
 import yaml
@@ -130,7 +129,7 @@ def test_what_ends_a_process_is_said_in_one_message(loaded, harm, kind, message)
 
 
 def test_a_worker_that_cannot_start_is_an_error(loaded):
-    with pytest.raises(BackendError, match="No module named calib.no_worker"):
+    with pytest.raises(BackendError, match=r"No module named calib\.no_worker"):
         run_workers("calib.no_worker", ["{}"], lambda _: None)
 
 
