@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from calib import cli_cache
+from calib import cli_audit, cli_cache
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
@@ -60,6 +60,7 @@ app = typer.Typer(
     help=__doc__,
 )
 app.add_typer(cli_cache.app, name="cache")
+cli_audit.register(app)
 _COMMANDS = (
     "run",
     "calibrate",
@@ -70,6 +71,7 @@ _COMMANDS = (
     "doctor",
     "schema",
     "sensitivity",
+    *cli_audit.COMMANDS,
 )
 
 

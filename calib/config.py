@@ -140,6 +140,13 @@ class AnalysisSpec(Spec):
         description="Validation samples for the per-layer errors; 0 = none.",
     )
     tail: int = Field(default=20, ge=0, le=200, description="Worst samples shown in the report.")
+    audit_samples: int = Field(
+        default=256,
+        ge=0,
+        le=4096,
+        description="Samples of each split that the audit of the calibration data runs, one at a "
+        "time; 0 = no audit.",
+    )
 
 
 class OutputSpec(Spec):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from calib.analysis.profiles import Profiles
 from calib.analysis.tails import BesideFp16
 from calib.calibrators.statistics_file import StatisticsFile, save_statistics
 from calib.config import Experiment
@@ -29,6 +30,7 @@ from calib.results import (
 from calib.rundir import run_directory
 from calib.runtime_log import runtime_log
 from calib.stages.analyse import OnRow, Outputs, analyse_candidate
+from calib.stages.audit import audit
 from calib.stages.calibrate import (
     NATIVE_NOTE,
     TWIN_NOTE,
@@ -106,6 +108,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
         bench = open_workbench(experiment, progress, jobs)
         inputs = read_inputs(bench)
         calibration = calibrate(bench, inputs)
+        audited = audit(bench, inputs, calibration)
         candidates = build_candidates(bench, inputs, calibration)
         config = experiment.model_dump(mode="json")
         # Two runs may start within one millisecond.
@@ -114,7 +117,9 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
         with run_directory(parent, run_id) as folder:
             with SampleTables(folder) as samples:
                 files = _Files(folder, samples, BesideFp16())
-                records, speed = _measure(bench, inputs, calibration, candidates, files)
+                records, speed = _measure(
+                    bench, inputs, calibration, candidates, files, audited.known
+                )
             facts = RunResult(
                 experiment=experiment.name,
                 run_id=run_id,
@@ -126,6 +131,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
                 data=inputs.record,
                 calibration=calibration.record,
                 remedies=calibration.remedied.record if calibration.remedied else None,
+                audit=audited.record,
                 candidates=records,
                 speed=speed,
                 stages=tuple(bench.timings),
@@ -199,6 +205,7 @@ def _measure(
     calibration: Calibration,
     candidates: tuple[Candidate, ...],
     files: _Files,
+    known: Profiles | None,
 ) -> tuple[tuple[CandidateRecord, ...], SpeedRecord | None]:
     """Run every engine over the validation data, and say all there is to say of each."""
     built = {c.name: build_engines(bench, inputs, calibration, c) for c in candidates}
@@ -214,7 +221,7 @@ def _measure(
         _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
         for c in candidates
     ]
-    facts = explain_tails(bench, inputs, calibration, judged, None)
+    facts = explain_tails(bench, inputs, calibration, judged, known)
     speed = measure_speed(bench, inputs, candidates)
     records = tuple(
         fact.model_copy(

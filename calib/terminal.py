@@ -23,6 +23,7 @@ from calib.results import (
     SensitivityRecord,
     Verdict,
 )
+from calib.terminal_audit import audit_lines
 from data_loaders.printable import visible
 
 _STYLE = {
@@ -110,7 +111,7 @@ def print_result(console: Console, result: RunResult) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.remedies is not None:
         console.print(remedies_line(result.remedies), markup=False, highlight=False, soft_wrap=True)
-    for note in (*ran_lines(result), *_warnings(result), *result.notes):
+    for note in (*audit_lines(result.audit), *ran_lines(result), *_warnings(result), *result.notes):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     print_verdict(console, result.verdict)
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from data_loaders.errors import DataError
 from data_loaders.types import DataSet, Sample
 
 _SHOWN = 3
+SLICES_MAX = 100
+"""Values of one metadata column that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Scan:
         shapes: by input, for each axis of a sample: (minimum, median, maximum).
         label_counts: number of samples by integer label.
         dropped: ids of samples that were left out, since an input holds NaN or infinity.
+        label_changes: how often an integer label is not that of the labelled sample before it.
+        slice_counts: number of samples by value, by metadata column; a column of more than
+            SLICES_MAX values tells samples apart, not slices, and is left out.
     """
 
     samples: int
@@ -37,6 +42,8 @@ class Scan:
     shapes: Mapping[str, tuple[tuple[int, int, int], ...]]
     label_counts: Mapping[int, int]
     dropped: tuple[str, ...] = ()
+    label_changes: int = 0
+    slice_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def scan(data_set: DataSet, where: str, *, drop_not_finite: bool = False) -> Scan:
@@ -55,6 +62,9 @@ def scan(data_set: DataSet, where: str, *, drop_not_finite: bool = False) -> Sca
     ids: dict[bytes, str] = {}
     lines: list[bytes] = []
     labels: Counter[int] = Counter()
+    last: int | None = None
+    changes = 0
+    slices: dict[str, Counter[str]] = {}
     labelled = 0
     sizes: dict[str, list[tuple[int, ...]]] = {}
     dtypes: dict[str, str] = {}
@@ -74,6 +84,9 @@ def scan(data_set: DataSet, where: str, *, drop_not_finite: bool = False) -> Sca
         labelled += sample.label is not None
         if isinstance(sample.label, int):
             labels[sample.label] += 1
+            changes += last is not None and last != sample.label
+            last = sample.label
+        _count_slices(sample, slices)
         for name, array in sample.inputs.items():
             sizes.setdefault(name, []).append(array.shape)
     if broken and not drop_not_finite:
@@ -92,7 +105,21 @@ def scan(data_set: DataSet, where: str, *, drop_not_finite: bool = False) -> Sca
         shapes={name: _axis_ranges(shapes) for name, shapes in sizes.items()},
         label_counts=dict(sorted(labels.items())),
         dropped=tuple(dropped),
+        label_changes=changes,
+        slice_counts={
+            name: dict(sorted(found.items()))
+            for name, found in sorted(slices.items())
+            if len(found) <= SLICES_MAX
+        },
     )
+
+
+def _count_slices(sample: Sample, slices: dict[str, Counter[str]]) -> None:
+    """Count a sample's metadata, no further than it takes to see that there are too many values."""
+    for name, value in sample.metadata.items():
+        counts = slices.setdefault(name, Counter())
+        if len(counts) <= SLICES_MAX:
+            counts[value] += 1
 
 
 def _check(sample: Sample, dtypes: dict[str, str], where: str) -> None:

@@ -12,6 +12,8 @@ from calib.calibrators.parts import TensorParts
 
 PARTS_MIN = 4
 """Below this a standard error would be a guess."""
+HALVES_PCT_MAX = 1e6
+"""Where one half has nothing."""
 
 
 class HasAmax(Protocol):
@@ -31,11 +33,14 @@ class Convergence:
         standard_error_pct: of the last one, in % of it, by leaving out each part in turn; None with
             fewer than PARTS_MIN parts.
         moved_pct: how far the later half of the parts moved it, in %.
+        halves_pct: by how much the thresholds of every other part and of the rest differ, in % of
+            the smaller one, HALVES_PCT_MAX at most; None with one part.
     """
 
     growth: tuple[float, ...]
     standard_error_pct: float | None
     moved_pct: float
+    halves_pct: float | None = None
 
     def enough(self, tolerance_pct: float) -> bool | None:
         """Whether both figures are within the tolerance; None if there is no evidence."""
@@ -58,7 +63,18 @@ def convergence(parts: TensorParts, calibrator: HasAmax) -> Convergence:
     growth = [calibrator.amax(s) for s in accumulate(groups, TensorStatistics.merge)]
     half = growth[(len(growth) - 1) // 2]
     moved = 100 * abs(growth[-1] - half) / growth[-1] if growth[-1] else 0.0
-    return Convergence(tuple(growth), _standard_error_pct(groups, calibrator, growth[-1]), moved)
+    error = _standard_error_pct(groups, calibrator, growth[-1])
+    return Convergence(tuple(growth), error, moved, _halves_pct(groups, calibrator))
+
+
+def _halves_pct(groups: Sequence[TensorStatistics], calibrator: HasAmax) -> float | None:
+    if len(groups) < 2:
+        return None
+    halves = (reduce(TensorStatistics.merge, groups[k::2]) for k in (0, 1))
+    low, high = sorted(calibrator.amax(half) for half in halves)
+    if low == high:
+        return 0.0
+    return min(100 * (high / low - 1), HALVES_PCT_MAX) if low > 0 else HALVES_PCT_MAX
 
 
 def _standard_error_pct(

@@ -5,6 +5,14 @@ finished long ago. A field is None when there is no evidence for it, never when 
 """
 
 from calib.record import Precision, Record
+from calib.results.audit import (
+    AuditFinding,
+    AuditRecord,
+    GroupCount,
+    Saturation,
+    Severity,
+    TensorAudit,
+)
 from calib.results.calibration import (
     ActivationRecord,
     CalibrationRecord,
@@ -71,6 +79,8 @@ __all__ = [
     "PERCENTILES",
     "SCHEMA_VERSION",
     "ActivationRecord",
+    "AuditFinding",
+    "AuditRecord",
     "CalibrationRecord",
     "CandidateRecord",
     "CandidateVerdict",
@@ -82,6 +92,7 @@ __all__ = [
     "FlipSummary",
     "FloatTrial",
     "FoundSlice",
+    "GroupCount",
     "GroupRecord",
     "GroupSensitivity",
     "LatencyRecord",
@@ -104,13 +115,16 @@ __all__ = [
     "RunResult",
     "RunVerdict",
     "SampleVerdict",
+    "Saturation",
     "SensitivityRecord",
+    "Severity",
     "SliceScore",
     "SpeedRecord",
     "StageRecord",
     "TailSummary",
     "TaskKind",
     "TaskScore",
+    "TensorAudit",
     "TensorError",
     "TensorSpec",
     "Verdict",

@@ -26,6 +26,11 @@ class ActivationRecord(Record):
         default_factory=dict,
         description="By calibrator name: jackknife over the parts, in % of the threshold.",
     )
+    halves_pct: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="By calibrator name: by how much the thresholds of the two halves of the data "
+        "differ, in % of the smaller one; None with a single part.",
+    )
     enough: dict[str, bool | None] = Field(
         default_factory=dict,
         description="By calibrator name: whether more samples would hardly move the threshold.",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from calib.record import Precision, Record
+from calib.results.audit import AuditRecord
 from calib.results.calibration import CalibrationRecord
 from calib.results.candidates import CandidateRecord
 from calib.results.inputs import DataRecord, Environment, ModelRecord
@@ -38,6 +39,9 @@ class RunResult(Record):
     calibration: CalibrationRecord
     remedies: RemediesRecord | None = Field(
         default=None, description="What was done to the model before it was quantized."
+    )
+    audit: AuditRecord | None = Field(
+        default=None, description="Of the calibration data; None where it was not asked for."
     )
     candidates: tuple[CandidateRecord, ...]
     speed: SpeedRecord | None = Field(

@@ -37,7 +37,7 @@ class NearestSample(Record):
 
     id: str
     distance: float = Field(description="Cosine distance, 0 to 2, between the hidden tensors.")
-    label: str | None
+    prediction: str | None = Field(description="FP32's class for it; None where there are none.")
 
 
 class ConfidentFlips(Record):

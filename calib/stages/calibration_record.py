@@ -46,6 +46,7 @@ def calibration_record(
             standard_error_pct={
                 c: growth[c, name].standard_error_pct for c in thresholds if (c, name) in growth
             },
+            halves_pct={c: growth[c, name].halves_pct for c in thresholds if (c, name) in growth},
             enough={
                 c: growth[c, name].enough(tolerance) for c in thresholds if (c, name) in growth
             },

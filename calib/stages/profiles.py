@@ -1,6 +1,6 @@
 """Single samples seen from inside FP32, one at a time."""
 
-import zlib
+import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from data_loaders.types import Array
 
 def some_ids(split: Split, count: int) -> frozenset[str]:
     """The ids of so many samples, by a hash of the id: no order of the data changes the choice."""
-    ids = (sample.id for sample in split.data)
-    ranked = sorted(ids, key=lambda name: (zlib.crc32(name.encode()), name))
+    # A checksum would not do: of numbered ids it picks by their digits.
+    ranked = sorted(
+        split.scan.ids.values(), key=lambda name: hashlib.sha256(name.encode()).digest()
+    )
     return frozenset(ranked[:count])
 
 

@@ -1,6 +1,6 @@
 """What is unusual about the samples of the tail: ranges they leave, and how far calibration is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from calib.stages.profiles import profile
 from calib.stages.workbench import Workbench
 
 _LAYERS_SHOWN = 10
-Labels = Mapping[str, str | None]
 
 
 def explain_tails(
@@ -42,7 +41,7 @@ def explain_tails(
     seen = profile(bench, inputs, calibration, inputs.validation, ids, "saturation of the tail")
     if seen is None:
         return given
-    neighbours = {} if known is None else _neighbours(seen, known, labels_of(inputs, known.ids))
+    neighbours = {} if known is None else _neighbours(seen, known, inputs.class_names or ())
     return tuple(
         c.model_copy(
             update={
@@ -102,27 +101,19 @@ def explained(
     )
 
 
-def _neighbours(seen: Profiles, known: Profiles, labels: Labels) -> dict[str, NearestSample]:
+def _neighbours(
+    seen: Profiles, known: Profiles, names: tuple[str, ...]
+) -> dict[str, NearestSample]:
     index, distance = nearest(seen.hidden, known.hidden)
     return {
-        name: NearestSample(id=known.ids[k], distance=float(gap), label=labels.get(known.ids[k]))
+        name: NearestSample(
+            id=known.ids[k], distance=float(gap), prediction=_class(int(known.predicted[k]), names)
+        )
         for name, k, gap in zip(seen.ids, index.tolist(), distance.tolist(), strict=True)
     }
 
 
-def labels_of(inputs: Inputs, ids: Iterable[str]) -> dict[str, str | None]:
-    """The labels of some calibration samples, as the report shows classes."""
-    wanted, names = frozenset(ids), inputs.class_names or ()
-    found: dict[str, str | None] = {}
-    for sample in inputs.calibration.data:
-        if sample.id in wanted:
-            label = sample.label
-            is_class = isinstance(label, int)
-            found[sample.id] = (
-                names[label] if is_class and 0 <= label < len(names) else _shown(label)
-            )
-    return found
-
-
-def _shown(label: object) -> str | None:
-    return None if label is None or not isinstance(label, int | float | str) else str(label)
+def _class(predicted: int, names: tuple[str, ...]) -> str | None:
+    if predicted < 0:
+        return None
+    return names[predicted] if predicted < len(names) else str(predicted)

@@ -26,10 +26,12 @@ _JUDGING = frozenset(
     [
         "advice.py",
         "cli.py",
+        "cli_audit.py",
         "gate.py",
         "rules.py",
         "limits.py",
         "terminal.py",
+        "terminal_audit.py",
         "progress.py",
         "analysis/speedup.py",
     ]
