@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from calib.analysis.task import TaskSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
@@ -14,6 +13,7 @@ from calib.gate.limits import LimitsSpec
 from calib.graph.selection_spec import SelectionSpec
 from calib.results import Precision
 from calib.settings import parse, read_yaml, with_overrides
+from calib.tasks import TaskSpec
 from calib.throughput_spec import ThroughputSpec
 from data_loaders import DataSpec
 

@@ -102,7 +102,15 @@ def print_result(console: Console, result: RunResult) -> None:
     """The candidates side by side, then the verdict."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("candidate", overflow="fold")
-    for title in ("accuracy", "flips", "worsened", "SQNR dB", "p50 ms", "speed-up", "size MB"):
+    for title in (
+        _metric_title(result),
+        "flips",
+        "worsened",
+        "SQNR dB",
+        "p50 ms",
+        "speed-up",
+        "size MB",
+    ):
         table.add_column(title, justify="right")
     for candidate in result.candidates:
         table.add_row(*_cells(result, candidate))
@@ -274,25 +282,18 @@ def print_diagnosis(console: Console, found: Diagnosis) -> None:
         console.print(f"\n{found.advice}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _metric_title(result: RunResult) -> str:
+    """What the column of the task's figures is called."""
+    scores = [c.score for c in result.candidates if c.score is not None]
+    titles = [s.headline.title for s in scores if s.headline is not None]
+    return titles[0] if titles else "score"
+
+
 def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
     score, flips = candidate.score, candidate.flips
     noise = [e.sqnr_db for e in candidate.outputs if e.sqnr_db is not None]
-    metric = (
-        next(
-            (
-                text
-                for value, text in (
-                    (score.accuracy_pct, f"{score.accuracy_pct or 0:.2f} %"),
-                    (score.mean_abs_error, f"MAE {score.mean_abs_error or 0:.4g}"),
-                    (score.mean_cosine, f"cos {score.mean_cosine or 0:.5f}"),
-                )
-                if value is not None
-            ),
-            "-",
-        )
-        if score is not None
-        else "-"
-    )
+    headline = score.headline if score is not None else None
+    metric = headline.text if headline is not None else "-"
     return [
         escape(candidate.name),
         metric,

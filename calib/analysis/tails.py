@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calib.analysis.accuracy import Judged, SamplePair, ScoreAccumulator, judge
+from calib.analysis.accuracy import Judged, SamplePair, ScoreAccumulator, Task, judge_pair
 from calib.analysis.probability import are_probabilities, probabilities
 from calib.results import (
     CONFIDENT_AT,
@@ -38,29 +38,27 @@ class Analysis:
 
 
 def analyse(
-    kind: TaskKind,
+    task: Task,
     pairs: Iterable[SamplePair],
-    class_names: tuple[str, ...] | None,
     tail: int,
     on_row: OnVerdict,
 ) -> Analysis:
     """Judge every sample once; the order of the samples does not change the result.
 
     Args:
-        kind: what the outputs mean.
+        task: what the outputs mean.
         pairs: FP32 and candidate, a sample at a time.
-        class_names: in the order of the outputs; indices are shown where there is none.
         tail: how many of the worst samples to keep.
         on_row: receives each verdict, without text or thumbnail.
 
     Raises:
-        DataError: see `judge`.
+        DataError: see `judge_pair`.
     """
-    scores, worst, moved, not_finite = ScoreAccumulator(kind), Tail(tail), Movement(), 0
+    scores, worst, moved, not_finite = ScoreAccumulator(task), Tail(tail), Movement(), 0
     for pair in pairs:
-        judged = judge(kind, pair, class_names)
-        if kind is TaskKind.CLASSIFICATION:
-            judged = replace(judged, verdict=with_probabilities(judged.verdict, pair))
+        judged = judge_pair(task, pair)
+        if task.name is TaskKind.CLASSIFICATION:
+            judged = replace(judged, verdict=with_probabilities(judged.verdict, task, pair))
         scores.add(judged)
         worst.add(judged, pair.sample)
         moved.add(judged.verdict)
@@ -69,13 +67,15 @@ def analyse(
     return Analysis(scores.score(), scores.flips(), worst.ranked(), moved.summary(), not_finite)
 
 
-def with_probabilities(verdict: SampleVerdict, pair: SamplePair) -> SampleVerdict:
+def with_probabilities(verdict: SampleVerdict, task: Task, pair: SamplePair) -> SampleVerdict:
     """A classification's verdict with the probability that each side gives its own prediction.
 
     FP32's output says for both whether it holds probabilities: FP16's may not add up to 1.
     """
-    given = are_probabilities(pair.reference)
-    own = (probabilities(side, given=given) for side in (pair.reference, pair.candidate))
+    (output,) = task.kind.outputs
+    sides = pair.reference[output], pair.candidate[output]
+    given = are_probabilities(sides[0])
+    own = (probabilities(side, given=given) for side in sides)
     reference, candidate = (None if p is None else float(p.max()) for p in own)
     return verdict.model_copy(update={"reference_probability": reference, "probability": candidate})
 

@@ -85,11 +85,10 @@ def _merit(candidate: CandidateRecord) -> tuple[float, int, str]:
     score, flips = candidate.score, candidate.flips
     merit = 0.0
     if score is not None:
-        error = score.mean_abs_error
-        merit = next(
-            (m for m in (score.accuracy_pct, score.mean_cosine) if m is not None),
-            -error if error is not None else 0.0,
-        )
+        metrics = score.metrics or score.agreement
+        if metrics and metrics[0].value is not None:
+            value = metrics[0].value
+            merit = value if metrics[0].higher_is_better else -value
     return -merit, flips.worsened if flips is not None else 0, candidate.name
 
 

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from calib.gate.task_limits import TaskLimits
 
 
-class LimitsSpec(BaseModel):
+class LimitsSpec(TaskLimits):
     """Limits, and how sure a verdict must be; a value or bound equal to its limit passes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -20,6 +20,7 @@ from calib.gate.sampled import (
     worst_slice_drop,
 )
 from calib.gate.statistics import Interval
+from calib.gate.task_rules import TASK_RULES
 from calib.results import CandidateRecord
 
 
@@ -222,4 +223,5 @@ RULES = (
     Rule("latency_p50_ms_max", "median latency", "ms", latency_p50, sampled=True),
     Rule("size_ratio_vs_fp32_max", "size over FP32's", "", size_ratio),
     Rule("int8_macs_pct_min", "multiply-accumulates in INT8", "%", int8_macs),
+    *TASK_RULES,
 )

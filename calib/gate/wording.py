@@ -2,7 +2,7 @@
 
 from calib.gate.facts import Found, Rule
 from calib.gate.limits import LimitsSpec
-from calib.results import CandidateRecord, CandidateVerdict, RuleVerdict, Verdict
+from calib.results import CandidateRecord, CandidateVerdict, RuleVerdict, TaskScore, Verdict
 
 
 def title(rule: Rule, limit: float) -> str:
@@ -104,8 +104,16 @@ def selection(limits: LimitsSpec, candidates: int) -> str:
 
 def _accuracy_sentence(candidate: CandidateRecord, verdict: CandidateVerdict) -> str:
     score = candidate.score
-    if score is None or score.accuracy_pct is None or score.reference_accuracy_pct is None:
+    if score is None:
         return ""
+    lost = f" Lost altogether: {', '.join(score.vanished[:5])}." if score.vanished else ""
+    return f"{_headline_sentence(score, verdict)}{lost}"
+
+
+def _headline_sentence(score: TaskScore, verdict: CandidateVerdict) -> str:
+    if score.accuracy_pct is None or score.reference_accuracy_pct is None:
+        alpha = next((r.alpha for r in verdict.rules if r.alpha is not None), None)
+        return _metric_sentence(score, alpha)
     change = score.accuracy_pct - score.reference_accuracy_pct
     known = next((p for p in verdict.paired if p.rival == "fp32"), None)
     bounds = (
@@ -115,6 +123,29 @@ def _accuracy_sentence(candidate: CandidateRecord, verdict: CandidateVerdict) ->
         f" Accuracy {score.accuracy_pct:.2f} % against FP32's {score.reference_accuracy_pct:.2f} % "
         f"({change:+.2f} points{bounds}) on {score.samples:,} samples."
     )
+
+
+def _metric_sentence(score: TaskScore, alpha: float | None) -> str:
+    """The kind's first metric against FP32's, or how far both agree where there are no labels."""
+    if score.metrics and (first := score.metrics[0]).loss is not None:
+        bounds = None if alpha is None else first.bounds(alpha)
+        told = (
+            f"; loss {first.loss:.3g}, {_level(alpha)} bounds {bounds[0]:.3g} to {bounds[1]:.3g}"
+            if bounds is not None and alpha is not None
+            else ""
+        )
+        return (
+            f" {_capital(first.title)} {first.text} against FP32's {first.reference_text}{told}, "
+            f"on {score.samples:,} samples."
+        )
+    if score.agreement and score.agreement[0].value is not None:
+        first = score.agreement[0]
+        return f" Without labels: {first.title} {first.text} with FP32's answers for the truth."
+    return ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _level(alpha: float) -> str:

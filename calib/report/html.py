@@ -122,22 +122,17 @@ def _metric(candidate: CandidateRecord) -> str:
     score = candidate.score
     if score is None:
         return _NOTHING
-    if score.accuracy_pct is not None:
-        return f"{score.accuracy_pct:.2f} %"
-    if score.mean_abs_error is not None:
-        return f"MAE {score.mean_abs_error:.4g}"
-    return f"cos {score.mean_cosine:.5f}" if score.mean_cosine is not None else _NOTHING
+    return score.headline.text if score.headline is not None else _NOTHING
 
 
 def _change(candidate: CandidateRecord) -> str:
     score = candidate.score
     if score is None:
         return _NOTHING
-    if score.accuracy_pct is not None and score.reference_accuracy_pct is not None:
-        return f"{score.accuracy_pct - score.reference_accuracy_pct:+.2f}"
-    if score.mean_abs_error is not None and score.reference_mean_abs_error:
-        return f"{100 * (score.mean_abs_error / score.reference_mean_abs_error - 1):+.2f} %"
-    return _NOTHING
+    first = score.headline
+    if first is None or first.loss is None:
+        return _NOTHING
+    return f"{-first.loss if first.higher_is_better else first.loss:+.4g}"
 
 
 def _enough(calibration: CalibrationRecord, calibrator: str) -> dict[str, object]:

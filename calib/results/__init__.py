@@ -51,6 +51,7 @@ from calib.results.kinds import (
     TaskKind,
     Verdict,
 )
+from calib.results.metrics import ClassMetric, MetricScore
 from calib.results.remedies import (
     FloatTrial,
     GroupRecord,
@@ -84,6 +85,7 @@ __all__ = [
     "CalibrationRecord",
     "CandidateRecord",
     "CandidateVerdict",
+    "ClassMetric",
     "ClassScore",
     "ConfidentFlips",
     "DataRecord",
@@ -98,6 +100,7 @@ __all__ = [
     "LatencyRecord",
     "LeftAloneRecord",
     "LoadRecord",
+    "MetricScore",
     "ModelPrecision",
     "ModelRecord",
     "NearestSample",

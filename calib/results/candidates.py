@@ -7,6 +7,7 @@ from pydantic import Field
 from calib.engine_record import EngineRecord, RanRecord
 from calib.record import Precision, Record
 from calib.results.kinds import TaskKind
+from calib.results.metrics import ClassMetric, MetricScore
 from calib.results.tails import NearestSample, RangeExcess, RivalAnswer, TailSummary
 
 
@@ -101,6 +102,27 @@ class TaskScore(Record):
     sample_cosines: tuple[float, ...] = Field(
         default=(), description="Embedding: cosine of each sample."
     )
+    reference_right: int | None = Field(
+        default=None,
+        description="Labelled samples that FP32 has right; None where there is no right and wrong.",
+    )
+    metrics: tuple[MetricScore, ...] = Field(
+        default=(), description="The kind's own, against labels, the headline first."
+    )
+    agreement: tuple[MetricScore, ...] = Field(
+        default=(), description="The same with FP32's answers taken for the truth."
+    )
+    by_class: tuple[ClassMetric, ...] = Field(
+        default=(), description="The kind's figure for each class, where it has classes."
+    )
+    vanished: tuple[str, ...] = Field(
+        default=(), description="Classes that FP32 finds at least in part, and the candidate never."
+    )
+
+    @property
+    def headline(self) -> MetricScore | None:
+        """The first metric against labels, or against FP32's answers where there are none."""
+        return next(iter((*self.metrics, *self.agreement)), None)
 
 
 class FlipSummary(Record):

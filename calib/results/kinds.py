@@ -24,6 +24,15 @@ class TaskKind(StrEnum):
     CLASSIFICATION = "classification"
     REGRESSION = "regression"
     EMBEDDING = "embedding"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105 - no password
+    QUESTION_ANSWERING = "question_answering"
+    MULTI_LABEL = "multi_label"
+    TEXT_RECOGNITION = "text_recognition"
+    RETRIEVAL = "retrieval"
+    SIMILARITY = "similarity"
+    PYTHON = "python"
 
 
 class ModelPrecision(StrEnum):

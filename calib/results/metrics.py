@@ -1,10 +1,16 @@
 """The metrics of a task, in the form that every kind has."""
 
+import numpy as np
 from pydantic import Field
 
 from calib.record import Record
 
-QUANTILES = tuple(round(k / 200, 3) for k in range(1, 200))
+_TAIL = tuple(round(k / 1000, 3) for k in range(1, 5))
+QUANTILES = (
+    *_TAIL,
+    *(round(k / 200, 3) for k in range(1, 200)),
+    *(round(1 - q, 3) for q in reversed(_TAIL)),
+)
 """At which the resampled changes are kept: what a bound at any usual level needs."""
 
 
@@ -16,14 +22,35 @@ class MetricScore(Record):
     unit: str
     higher_is_better: bool
     value: float | None
-    reference: float | None = Field(description="FP32's; None where the truth is FP32 itself.")
+    reference: float | None = Field(
+        description="FP32's; of agreement, perfection where there is such a thing."
+    )
     resampled_losses: tuple[float, ...] = Field(
         default=(),
         description="What the candidate loses against FP32 (in agreement: against perfection) over "
-        "bootstrap resamples of the samples, at the quantiles 0.005, 0.01 … 0.995. Above 0 is "
-        "worse.",
+        "bootstrap resamples of the samples, at the quantiles 0.001 to 0.999. Above 0 is worse.",
     )
     resamples: int = 0
+
+    def bounds(self, alpha: float) -> tuple[float, float] | None:
+        """The true loss is below the first, or above the second, with chance alpha at most, each.
+
+        A percentile bootstrap; None where too little was resampled for that alpha.
+        """
+        if not self.resampled_losses or not QUANTILES[0] <= alpha <= QUANTILES[-1]:
+            return None
+        low, high = np.interp([alpha, 1 - alpha], QUANTILES, self.resampled_losses)
+        return float(low), float(high)
+
+    @property
+    def text(self) -> str:
+        """The candidate's figure, with its unit."""
+        return _shown(self.value, self.unit)
+
+    @property
+    def reference_text(self) -> str:
+        """FP32's figure, with its unit."""
+        return _shown(self.reference, self.unit)
 
     @property
     def loss(self) -> float | None:
@@ -32,6 +59,13 @@ class MetricScore(Record):
             return None
         change = self.reference - self.value
         return change if self.higher_is_better else -change
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    digits = f"{value:.2f}" if unit == "%" else f"{value:.5g}"
+    return f"{digits} {unit}" if unit else digits
 
 
 class ClassMetric(Record):

@@ -1,12 +1,12 @@
 """From saved outputs to the record of each candidate."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from calib.analysis.accuracy import SamplePair
+from calib.analysis.accuracy import SamplePair, Task
 from calib.analysis.tails import Analysis, analyse
 from calib.compare import read_outputs
 from calib.errors import DataError
@@ -14,7 +14,9 @@ from calib.results import SampleVerdict, TaskKind
 from calib.stages.calibrate import Candidate
 from calib.stages.inputs import Inputs
 from calib.stages.workbench import Workbench
-from data_loaders.types import Array
+from calib.tasks import kind_from_spec
+from calib.tasks.base import Collecting
+from data_loaders.types import Array, Sample
 
 OnRow = Callable[[str, SampleVerdict], None]
 
@@ -42,28 +44,44 @@ def analyse_candidate(
             on_row(candidate.name, verdict)
             advance(1)
 
-        return analyse(
-            TaskKind(bench.experiment.task.kind),
-            _pairs(inputs, outputs),
-            inputs.class_names,
-            bench.experiment.analysis.tail,
-            on_sample,
-        )
+        task = open_task(bench, inputs)
+        pairs = _pairs(inputs, outputs, task.kind.outputs)
+        if isinstance(task.kind, Collecting) and isinstance(task.candidate_kind, Collecting):
+            for kind, folder in (
+                (task.kind, outputs.reference),
+                (task.candidate_kind, outputs.candidate),
+            ):
+                kind.collect(_one_side(inputs, folder, task.kind.outputs))
+            judged = task.kind.is_judged
+            pairs = (pair for pair in pairs if judged(pair.sample))
+        return analyse(task, pairs, bench.experiment.analysis.tail, on_sample)
 
 
-def _pairs(inputs: Inputs, outputs: Outputs) -> Iterator[SamplePair]:
-    name = inputs.task_output.name
-    axis = inputs.axes.outputs[name]
-    streams = zip(
-        inputs.validation.batches(),
-        read_outputs(outputs.reference),
-        read_outputs(outputs.candidate),
-        strict=True,
-    )
-    for batch, reference, candidate in streams:
-        pair = (_rows(found[name], axis, len(batch), name) for found in (reference, candidate))
-        for sample, expected, got in zip(batch.samples, *pair, strict=True):
-            yield SamplePair(sample, expected, got)
+def open_task(bench: Workbench, inputs: Inputs) -> Task:
+    """The task as the config has it, for this model's outputs."""
+    spec = bench.experiment.task
+    names = [output.name for output in inputs.model.record.outputs]
+    kinds = (kind_from_spec(spec, names, inputs.class_names or ()) for _ in range(2))
+    return Task(TaskKind(spec.kind), *kinds)
+
+
+def _pairs(inputs: Inputs, outputs: Outputs, names: tuple[str, ...]) -> Iterator[SamplePair]:
+    """Both sides of each sample."""
+    sides = (_one_side(inputs, f, names) for f in (outputs.reference, outputs.candidate))
+    for (expected, sample), (got, _) in zip(*sides, strict=True):
+        yield SamplePair(sample, expected, got)
+
+
+def _one_side(
+    inputs: Inputs, folder: Path, names: tuple[str, ...]
+) -> Iterator[tuple[Mapping[str, Array], Sample]]:
+    """Each sample's own outputs, by name, and the sample."""
+    axes = inputs.axes.outputs
+    streams = zip(inputs.validation.batches(), read_outputs(folder), strict=True)
+    for batch, found in streams:
+        rows = {name: _rows(found[name], axes[name], len(batch), name) for name in names}
+        for index, sample in enumerate(batch.samples):
+            yield {name: array[index] for name, array in rows.items()}, sample
 
 
 def _rows(array: Array, axis: int | None, samples: int, name: str) -> Array:

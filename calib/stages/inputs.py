@@ -19,6 +19,7 @@ from calib.stages.memory import memory_notes
 from calib.stages.reference import refuse_unequal, with_reference, with_shapes
 from calib.stages.splits import Split, open_split, shared_shapes
 from calib.stages.workbench import Workbench
+from calib.tasks import kind_from_spec
 from data_loaders import Batch, refuse_overlap
 from data_loaders.base import resolve_entry
 
@@ -65,7 +66,8 @@ def read_inputs(bench: Workbench) -> Inputs:
     with bench.timed("model"):
         existing = experiment.quantization.existing
         model = load_model(_model_path(experiment), existing, newest_opset(bench.backend.takes))
-        output = _task_output(experiment, model)
+        outputs = _task_outputs(experiment, model)
+        output = outputs[0]
     model = with_reference(bench, model)
     with bench.timed("data"):
         calibration = open_split(experiment, "calibration", model)
@@ -81,7 +83,7 @@ def read_inputs(bench: Workbench) -> Inputs:
                 bench.progress.note(note)
         axes = _with_outputs(bench, model, calibration, axes)
         calibration, validation = (
-            _with_axes(split, axes, model, output) for split in (calibration, validation)
+            _with_axes(split, axes, model, outputs) for split in (calibration, validation)
         )
         few = _two_batches(calibration)
         model = with_shapes(bench, model, few)
@@ -111,7 +113,7 @@ def _with_outputs(bench: Workbench, model: Model, split: Split, axes: BatchAxes)
             "is neither an input nor an output of the model",
             expected=", ".join(spec.name for spec in specs),
         )
-    plain = _with_axes(split, axes, model, None)
+    plain = _with_axes(split, axes, model, ())
     first = next(iter(split.data))
 
     def samples(count: int) -> Batch:
@@ -129,14 +131,16 @@ def _with_outputs(bench: Workbench, model: Model, split: Split, axes: BatchAxes)
         return output_axes(model.record, axes, given, samples, run)
 
 
-def _with_axes(split: Split, axes: BatchAxes, model: Model, output: TensorSpec | None) -> Split:
-    """The split with batches as the model, and who judges an output, can take them.
+def _with_axes(
+    split: Split, axes: BatchAxes, model: Model, outputs: tuple[TensorSpec, ...]
+) -> Split:
+    """The split with batches as the model, and who judges the outputs, can take them.
 
     Raises:
         DataError: if the model's batch size is fixed, and samples would be left over.
     """
     size = axes.size or split.batch_size
-    if output is not None and axes.outputs[output.name] is None:
+    if any(axes.outputs[output.name] is None for output in outputs):
         size = axes.size or 1
     if axes.size and split.scan.samples % axes.size:
         raise DataError(
@@ -171,14 +175,28 @@ def _model_path(experiment: Experiment) -> Path:
     return Path(path)
 
 
-def _task_output(experiment: Experiment, model: Model) -> TensorSpec:
+def _task_outputs(experiment: Experiment, model: Model) -> tuple[TensorSpec, ...]:
+    """The outputs that the task reads, the one that decides first."""
     outputs = {spec.name: spec for spec in model.record.outputs}
-    wanted = experiment.task.output or next(iter(outputs))
-    if wanted not in outputs:
-        raise ConfigError(
-            "task.output", "is no output of the model", got=wanted, expected=", ".join(outputs)
-        )
-    return outputs[wanted]
+    for wanted in kind_from_spec(experiment.task, list(outputs)).outputs:
+        if wanted not in outputs:
+            raise ConfigError(
+                f"task.{_field_of(experiment, wanted)}",
+                "is no output of the model",
+                got=wanted,
+                expected=", ".join(outputs),
+            )
+    return tuple(outputs[n] for n in kind_from_spec(experiment.task, list(outputs)).outputs)
+
+
+def _field_of(experiment: Experiment, name: str) -> str:
+    """Where in the task's settings a name is given."""
+    fields = experiment.task.model_dump().items()
+    return next((f for f, value in fields if value == name or name in _listed(value)), "output")
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    return tuple(value) if isinstance(value, tuple | list) else ()
 
 
 def _two_batches(split: Split) -> list[Batch]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,12 @@ class Comparison:
 
 
 class Kind(Protocol, Generic[A, T]):
-    """A kind of task."""
+    """A kind of task.
+
+    A kind may also have `reads_all = True`, if a value that is not finite anywhere in its outputs
+    spoils the answer; `by_class(statistics)`, its figure for each class by name; and the functions
+    of `Collecting`.
+    """
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -118,11 +123,16 @@ class Kind(Protocol, Generic[A, T]):
         ...
 
 
+@runtime_checkable
 class Collecting(Protocol):
     """A kind that must see all samples before it can judge one, as a search in a corpus does."""
 
     def collect(self, outputs: Iterable[tuple[Mapping[str, Array], Sample]]) -> None:
         """See every sample of one engine; `answer` is asked afterwards."""
+        ...
+
+    def is_judged(self, sample: Sample) -> bool:
+        """Whether the sample is one to judge, after all were collected."""
         ...
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from calib.tasks.base import Comparison, Metric, output_of, percent, refuse, weighted_sum
+from calib.tasks.base import Comparison, Metric, output_of, percent, refuse
 from data_loaders.types import Array, Sample
 
 BROKEN = -1
@@ -49,6 +49,7 @@ class Classification:
         Metric("macro_recall_pct", "mean recall of the classes"),
     )
     sample_metric = Metric("margin", "margin", unit="")
+    reads_all = True
 
     def __init__(
         self, spec: ClassificationSpec, names: Sequence[str], class_names: Sequence[str] = ()
@@ -85,16 +86,15 @@ class Classification:
         return answer.label
 
     def compare(self, answer: Scored, target: int) -> Comparison:
-        """See `Kind.compare`; statistics are (right, samples) by class.
+        """See `Kind.compare`; statistics are the class and whether the answer is right.
 
         The score is the true class's less the best other one's: below 0 is wrong.
         """
         if target >= len(answer.scores):
-            raise ValueError(f"class {target} of {len(answer.scores)}")
+            last = len(answer.scores) - 1
+            raise ValueError(f"class {target} is none of the model's classes, 0 to {last}")
         right = answer.label == target
-        sums = np.zeros((2, len(answer.scores)))
-        sums[:, target] = float(right), 1.0
-        return Comparison(margin(answer.scores, target), right, sums)
+        return Comparison(margin(answer.scores, target), right, np.array([target, right], float))
 
     def is_same(self, first: Scored, second: Scored) -> bool:
         """Whether the same class wins."""
@@ -104,7 +104,7 @@ class Classification:
         self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
     ) -> dict[str, float]:
         """See `Kind.summarise`."""
-        right, samples = weighted_sum(statistics, weights)
+        right, samples = _by_class(statistics, weights)
         there = samples > 0
         recall = 100 * right[there] / samples[there]
         return {
@@ -114,7 +114,7 @@ class Classification:
 
     def by_class(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, float]:
         """Recall of each class that occurs, in %, by name."""
-        right, samples = weighted_sum(statistics, None)
+        right, samples = _by_class(statistics, None)
         return {self._name(int(c)): percent(right[c], samples[c]) for c in np.flatnonzero(samples)}
 
     def words(self, answer: Scored) -> str:
@@ -127,6 +127,17 @@ class Classification:
 
     def _name(self, label: int) -> str:
         return self._class_names[label] if label < len(self._class_names) else str(label)
+
+
+def _by_class(
+    statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Right answers and samples of each class."""
+    table = np.stack(statistics)
+    often = np.ones(len(table)) if weights is None else weights
+    labels = table[:, 0].astype(np.int64)
+    right, samples = (np.bincount(labels, w) for w in (often * table[:, 1], often))
+    return right.astype(np.float64), samples.astype(np.float64)
 
 
 def margin(scores: NDArray[np.float64], truth: int) -> float:

@@ -126,9 +126,14 @@ class Detection:
     def summarise(
         self, statistics: Sequence[Any], weights: NDArray[np.float64] | None = None
     ) -> dict[str, float]:
-        """See `Kind.summarise`; the mean over classes that have objects."""
+        """See `Kind.summarise`; the mean over classes that have objects.
+
+        Figures by size are for all pictures as they are: a resample would cost four times as much.
+        """
         by_area = {
             name: _mean_precision([parts[name] for parts, _ in statistics], weights)
+            if weights is None or name == "all"
+            else np.zeros(0)
             for name in AREA_RANGES
         }
         often = np.ones(len(statistics)) if weights is None else weights

@@ -30,6 +30,7 @@ class Embedding:
         Metric("worst_cosine", "smallest cosine to FP32's", unit=""),
     )
     sample_metric = Metric("cosine", "cosine to FP32's", unit="")
+    reads_all = True
 
     def __init__(self, spec: EmbeddingSpec, names: Sequence[str]) -> None:
         self._pooling = spec.pooling

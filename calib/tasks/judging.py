@@ -52,6 +52,7 @@ def judge(
     sample: Sample,
     reference: Mapping[str, Array],
     candidate: Mapping[str, Array],
+    own_kind: Kind[Any, Any] | None = None,
 ) -> Verdict:
     """Judge one sample: against its label, and against FP32's answer.
 
@@ -60,11 +61,13 @@ def judge(
         sample: with its label, or without.
         reference: FP32's outputs by name, without batch axis.
         candidate: the candidate's.
+        own_kind: what reads the candidate's outputs, where it has collected samples of its own.
 
     Raises:
-        DataError: if FP32's output is not finite, or label and output do not fit.
+        DataError: if label and output do not fit, or FP32's output is not finite where the kind
+            reads all of it. Others have padding, where anything may be.
     """
-    for name in kind.outputs:
+    for name in kind.outputs if getattr(kind, "reads_all", False) else ():
         if name in reference and not np.isfinite(reference[name]).all():
             raise DataError(
                 f"sample {sample.id}",
@@ -72,7 +75,7 @@ def judge(
                 got=name,
                 fix="Check the FP32 model.",
             )
-    expected, said = kind.answer(reference, sample), kind.answer(candidate, sample)
+    expected, said = kind.answer(reference, sample), (own_kind or kind).answer(candidate, sample)
     target = kind.target(sample)
     stand_in = kind.target_from_answer(expected)
     try:
@@ -110,32 +113,43 @@ def _flip(
 
 
 class Tally:
-    """Adds samples up; what each adds to the metrics is held, for intervals."""
+    """Adds samples up; what each adds to the metrics is held, for intervals.
+
+    The order of the samples changes nothing: they are taken in the order of their ids.
+    """
 
     def __init__(self, kind: Kind[Any, Any]) -> None:
         self._kind = kind
-        self._own: list[Any] = []
-        self._reference: list[Any] = []
-        self._agreement: list[Any] = []
+        self._labelled: dict[str, tuple[Any, Any]] = {}
+        self._agreement: dict[str, Any] = {}
+        self.reference_right: int | None = None
+        """How many labelled samples FP32 has right; None where there is no right and wrong."""
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, sample_id: str, verdict: Verdict) -> None:
         """Count one sample."""
         if verdict.own is not None and verdict.reference is not None:
-            self._own.append(verdict.own.statistics)
-            self._reference.append(verdict.reference.statistics)
-        self._agreement.append(verdict.agreement.statistics)
+            self._labelled[sample_id] = verdict.own.statistics, verdict.reference.statistics
+            if verdict.reference.is_right is not None:
+                self.reference_right = (self.reference_right or 0) + verdict.reference.is_right
+        self._agreement[sample_id] = verdict.agreement.statistics
 
     @property
     def labelled(self) -> int:
         """How many samples had a label."""
-        return len(self._own)
+        return len(self._labelled)
+
+    def _pairs(self) -> tuple[list[Any], list[Any]]:
+        """Statistics of the candidate and of FP32, against labels."""
+        pairs = [self._labelled[key] for key in sorted(self._labelled)]
+        return [own for own, _ in pairs], [reference for _, reference in pairs]
 
     def metrics(self) -> tuple[MetricScore, ...]:
         """Against the labels, FP32's beside the candidate's; none without labels."""
-        if not self._own:
+        if not self._labelled:
             return ()
-        own, reference = (self._kind.summarise(s) for s in (self._own, self._reference))
-        losses = _resampled(self._kind, self._own, self._reference)
+        ours, theirs = self._pairs()
+        own, reference = self._kind.summarise(ours), self._kind.summarise(theirs)
+        losses = _resampled(self._kind, ours, theirs)
         return tuple(
             _score(m, own[m.name], reference[m.name], losses[m.name]) for m in self._kind.metrics
         )
@@ -144,15 +158,20 @@ class Tally:
         """The candidate with FP32's answers taken for the truth."""
         if not self._agreement:
             return ()
-        own = self._kind.summarise(self._agreement)
-        return tuple(_score(m, own[m.name], None, ()) for m in self._kind.metrics)
+        statistics = [self._agreement[key] for key in sorted(self._agreement)]
+        own = self._kind.summarise(statistics)
+        # With labels at hand nobody decides on agreement: it has no bounds then.
+        losses = {} if self._labelled else _resampled(self._kind, statistics, None)
+        return tuple(
+            _score(m, own[m.name], _perfect(m), losses.get(m.name, ())) for m in self._kind.metrics
+        )
 
     def classes(self) -> tuple[ClassMetric, ...]:
         """The kind's figure for each class, where it has classes; against labels if there are."""
         by_class = getattr(self._kind, "by_class", None)
-        if by_class is None or not self._own:
+        if by_class is None or not self._labelled:
             return ()
-        own, reference = by_class(self._own), by_class(self._reference)
+        own, reference = (by_class(statistics) for statistics in self._pairs())
         return tuple(
             ClassMetric(name=name, value=own.get(name, 0.0), reference=value)
             for name, value in reference.items()
@@ -179,6 +198,13 @@ def _score(
     )
 
 
+def _perfect(metric: Metric) -> float | None:
+    """What a share is at its best; None of what has no best."""
+    if metric.unit != "%":
+        return None
+    return 100.0 if metric.higher_is_better else 0.0
+
+
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
@@ -191,9 +217,9 @@ def _quantiles(losses: Sequence[float]) -> tuple[float, ...]:
 
 
 def _resampled(
-    kind: Kind[Any, Any], own: Sequence[Any], reference: Sequence[Any]
+    kind: Kind[Any, Any], own: Sequence[Any], reference: Sequence[Any] | None
 ) -> dict[str, list[float]]:
-    """What is lost in each of many resamples, by metric.
+    """What is lost in each of many resamples, by metric; against perfection without reference.
 
     Samples are drawn with replacement, the same for both (a paired bootstrap: B. Efron,
     R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8), with a fixed seed. A sample
@@ -205,9 +231,11 @@ def _resampled(
     losses: dict[str, list[float]] = {m.name: [] for m in kind.metrics}
     for _ in range(many):
         weights = _drawn(rng, samples)
-        ours, theirs = kind.summarise(own, weights), kind.summarise(reference, weights)
+        ours = kind.summarise(own, weights)
+        theirs = None if reference is None else kind.summarise(reference, weights)
         for metric in kind.metrics:
-            change = theirs[metric.name] - ours[metric.name]
+            best = _perfect(metric) if theirs is None else theirs[metric.name]
+            change = math.nan if best is None else best - ours[metric.name]
             losses[metric.name].append(change if metric.higher_is_better else -change)
     return losses
 

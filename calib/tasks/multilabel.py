@@ -42,6 +42,7 @@ class MultiLabel:
         Metric("label_map_pct", "mAP of the classes"),
     )
     sample_metric = Metric("sample_f1_pct", "F1 of the sample")
+    reads_all = True
 
     def __init__(
         self, spec: MultiLabelSpec, names: Sequence[str], class_names: Sequence[str] = ()

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from calib.tasks.base import Comparison, Metric, output_of, refuse
 from data_loaders.types import Array, Sample
 
+_APART_MAX = 64
+"""Values of a sample that are each taken for a quantity of its own; more are points of one."""
+
 
 class RegressionSpec(BaseModel):
     """A number a sample, or several; scored by absolute error, and R² over samples."""
@@ -46,6 +49,7 @@ class Regression:
         Metric("distinct_pct", "outputs that differ from all others"),
     )
     sample_metric = Metric("abs_error", "absolute error", unit="", higher_is_better=False)
+    reads_all = True
 
     def __init__(self, spec: RegressionSpec, names: Sequence[str]) -> None:
         self.outputs = (spec.output or names[0],)
@@ -70,13 +74,23 @@ class Regression:
         return answer
 
     def compare(self, answer: NDArray[np.float64], target: NDArray[np.float64]) -> Comparison:
-        """See `Kind.compare`; statistics are both, (2, values)."""
+        """See `Kind.compare`; statistics are (6, quantities).
+
+        They are the points, Σ|e|, Σe², Σy, Σy², and what tells two outputs apart. Few values are a
+        quantity each; many, a picture's or a series', are points of one.
+        """
         if answer.shape != target.shape:
             raise ValueError(f"{answer.size} numbers for {target.size}")
         score = math.inf
         if np.isfinite(answer).all():
             score = float(np.abs(answer - target).mean())
-        return Comparison(score, None, np.stack([answer, target]))
+        shape = (1, -1) if answer.size <= _APART_MAX else (-1, 1)
+        said, true = answer.reshape(shape), target.reshape(shape)
+        error = said - true
+        parts = (np.ones_like(true), np.abs(error), error**2, true, true**2)
+        sums = np.stack([part.sum(axis=0) for part in parts])
+        first = said[0] if answer.size <= _APART_MAX else np.full(1, hash(answer.tobytes()))
+        return Comparison(score, None, np.vstack([sums, first]))
 
     def is_same(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
         """Whether they are equal."""
@@ -91,23 +105,19 @@ class Regression:
         """
         table = np.stack(statistics)
         often = np.ones(len(table)) if weights is None else weights
-        said, true = table[:, 0], table[:, 1]
-        whole = often.sum()
-        error = said - true
-        absolute = float((often @ np.abs(error)).mean() / whole)
-        square = often @ np.square(error)
-        spread = often @ np.square(true - (often @ true) / whole)
-        varies = spread > 0
+        count, absolute, square, total, squares = np.tensordot(often, table[:, :5], axes=1)
+        spread = squares - total**2 / count
+        # What rounding leaves of a target that does not vary is no spread.
+        varies = spread > 1e-12 * squares
         r2 = 1 - square[varies] / spread[varies]
         share = np.sqrt(square[varies] / spread[varies])
+        drawn = table[often > 0, 5]
         return {
-            "mean_abs_error": absolute,
-            "root_mean_square_error": math.sqrt(float(square.mean()) / whole),
+            "mean_abs_error": float(absolute.sum() / count.sum()),
+            "root_mean_square_error": math.sqrt(float(square.sum() / count.sum())),
             "r2": float(r2.mean()) if varies.any() else math.nan,
             "error_to_spread_pct": 100 * float(share.mean()) if varies.any() else math.nan,
-            "distinct_pct": 100
-            * len(np.unique(said[often > 0], axis=0))
-            / max((often > 0).sum(), 1),
+            "distinct_pct": 100 * len(np.unique(drawn, axis=0)) / max(len(drawn), 1),
         }
 
     def words(self, answer: NDArray[np.float64]) -> str:

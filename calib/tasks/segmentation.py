@@ -51,6 +51,7 @@ class Segmentation:
         Metric("pixel_accuracy_pct", "pixels right"),
     )
     sample_metric = Metric("sample_iou_pct", "mean IoU of the picture")
+    reads_all = True
 
     def __init__(
         self, spec: SegmentationSpec, names: Sequence[str], class_names: Sequence[str] = ()

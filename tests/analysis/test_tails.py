@@ -8,16 +8,19 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calib.analysis.accuracy import SamplePair
+from calib.analysis.accuracy import SamplePair, Task
 from calib.analysis.probability import are_probabilities, probabilities
 from calib.analysis.tails import BesideFp16, Movement, analyse, rank_key
 from calib.results import TaskKind
+from calib.tasks import kind_from_spec
+from calib.tasks.classification import ClassificationSpec
 from data_loaders import Sample
 
 
 def pair(number, reference, candidate, label=None):
     sample = Sample(f"s{number}", {"x": np.zeros(1)}, label)
-    return SamplePair(sample, np.array(reference, "f4"), np.array(candidate, "f4"))
+    sides = ({"out": np.array(side, "f4")} for side in (reference, candidate))
+    return SamplePair(sample, *sides)
 
 
 def test_logits_become_probabilities_and_probabilities_stay_as_they_are():
@@ -45,7 +48,9 @@ def test_flips_of_confident_samples_are_counted_by_fp32s_probability():
         pair(2, [4.0, 0.0], [3.0, 0.0], 0),  # sure, the same
         pair(3, [0.1, 0.0], [0.0, 0.1], 0),  # unsure (0.52), now wrong
     ]
-    found = analyse(TaskKind.CLASSIFICATION, pairs, None, 2, lambda _: None)
+    kind = kind_from_spec(ClassificationSpec(), ["out"])
+    task = Task(TaskKind.CLASSIFICATION, kind, kind)
+    found = analyse(task, pairs, 2, lambda _: None)
     counts = {c.probability: (c.samples, c.flips, c.worsened) for c in found.moved.confident}
     assert counts == {
         0.5: (4, 3, 2),

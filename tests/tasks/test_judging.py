@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
@@ -10,6 +12,8 @@ from calib.tasks.judging import Tally, judge, vanished
 from calib.tasks.python import PythonTaskSpec
 from calib.tasks.segmentation import SegmentationSpec
 from data_loaders.types import Sample
+
+ids = itertools.count()
 
 
 @pytest.fixture
@@ -42,7 +46,9 @@ def test_without_labels_the_truth_is_what_fp32_said():
     kind = kind_from_spec(ClassificationSpec(), ["out"])
     tally = Tally(kind)
     for reference, candidate in ((0, 0), (1, 1), (2, 1), (0, 0)):
-        tally.add(judge(kind, Sample("a", {}), logits(reference), logits(candidate)))
+        tally.add(
+            str(next(ids)), judge(kind, Sample("a", {}), logits(reference), logits(candidate))
+        )
     assert tally.labelled == 0
     assert tally.metrics() == ()
     assert tally.agreement()[0].value == 75
@@ -57,7 +63,10 @@ def test_the_interval_of_a_loss_is_scipys_paired_bootstrap(rng):
         reference = label if rng.random() < 0.9 else (label + 1) % 3
         candidate = reference if rng.random() < 0.9 else (reference + 1) % 3
         right.append((reference == label, candidate == label))
-        tally.add(judge(kind, Sample("a", {}, label), logits(reference), logits(candidate)))
+        tally.add(
+            str(next(ids)),
+            judge(kind, Sample("a", {}, label), logits(reference), logits(candidate)),
+        )
     theirs, ours = np.array(right, dtype=float).T
     found = bootstrap(
         (theirs, ours),
@@ -79,7 +88,10 @@ def test_a_class_that_vanished_is_named():
     kind = kind_from_spec(ClassificationSpec(), ["out"], ["common", "rare", "lost before"])
     tally = Tally(kind)
     for label, reference, candidate in [(0, 0, 0)] * 97 + [(1, 1, 0)] * 2 + [(2, 0, 0)]:
-        tally.add(judge(kind, Sample("a", {}, label), logits(reference), logits(candidate)))
+        tally.add(
+            str(next(ids)),
+            judge(kind, Sample("a", {}, label), logits(reference), logits(candidate)),
+        )
     assert vanished(tally.classes()) == ("rare",)
 
 
@@ -123,7 +135,7 @@ def test_a_metric_of_ones_own_is_two_functions(own_metric):
     kind = kind_from_spec(PythonTaskSpec(entry="own_metric:Hits", unit="%"), ["out"])
     tally = Tally(kind)
     for winner in (0, 1, 1, 2):
-        tally.add(judge(kind, Sample("a", {}, 1), logits(1), logits(winner)))
+        tally.add(str(next(ids)), judge(kind, Sample("a", {}, 1), logits(1), logits(winner)))
     (found,) = tally.metrics()
     assert (found.value, found.reference, found.unit) == (50, 100, "%")
 

@@ -1,0 +1,87 @@
+"""Limits on the metrics of each kind of task; see calib/tasks."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+METRICS = {
+    "map_drop_points_max": ("map_pct", "mAP drop", "points"),
+    "ap50_drop_points_max": ("ap50_pct", "AP50 drop", "points"),
+    "miou_drop_points_max": ("miou_pct", "mean IoU drop", "points"),
+    "dice_drop_points_max": ("dice_pct", "mean Dice drop", "points"),
+    "entity_f1_drop_points_max": ("entity_f1_pct", "entity F1 drop", "points"),
+    "answer_f1_drop_points_max": ("answer_f1_pct", "answer F1 drop", "points"),
+    "exact_match_drop_points_max": ("exact_match_pct", "exact match drop", "points"),
+    "micro_f1_drop_points_max": ("micro_f1_pct", "F1 drop over all labels", "points"),
+    "label_map_drop_points_max": ("label_map_pct", "drop of the classes' mAP", "points"),
+    "cer_rise_points_max": ("cer_pct", "character error rate rise", "points"),
+    "wer_rise_points_max": ("wer_pct", "word error rate rise", "points"),
+    "recall_drop_points_max": ("recall_pct", "recall drop", "points"),
+    "ndcg_drop_points_max": ("ndcg_pct", "nDCG drop", "points"),
+    "spearman_drop_points_max": ("spearman_pct", "drop of Spearman's correlation", "points"),
+    "r2_drop_max": ("r2", "R² drop", ""),
+    "own_metric_loss_max": ("value", "loss of the metric", ""),
+}
+"""By limit: the metric whose loss against FP32 it holds, its title and unit."""
+
+
+class TaskLimits(BaseModel):
+    """What a task's metrics may lose against FP32; a limit of another kind has no evidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    map_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Detection: COCO's mAP lost against FP32, in points."
+    )
+    ap50_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Detection: AP at an overlap of 0.5 lost, in points."
+    )
+    miou_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Segmentation: mean IoU lost, in points."
+    )
+    dice_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Segmentation: mean Dice lost, in points."
+    )
+    entity_f1_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Token classification: entity F1 lost, in points."
+    )
+    answer_f1_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Question answering: F1 lost, in points."
+    )
+    exact_match_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Question answering: exact matches lost, in points."
+    )
+    micro_f1_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Multi-label: F1 over all labels lost, in points."
+    )
+    label_map_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Multi-label: mAP of the classes lost, in points."
+    )
+    cer_rise_points_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="Text recognition: rise of the character error rate, in points.",
+    )
+    wer_rise_points_max: float | None = Field(
+        default=None, ge=0, description="Text recognition: rise of the word error rate, in points."
+    )
+    recall_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Retrieval: recall at k lost, in points."
+    )
+    ndcg_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Retrieval: nDCG at k lost, in points."
+    )
+    spearman_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Similarity: rank correlation lost, in hundredths."
+    )
+    r2_drop_max: float | None = Field(default=None, ge=0, description="Regression: R² lost.")
+    own_metric_loss_max: float | None = Field(
+        default=None, ge=0, description="`kind: python`: what the metric loses, in its own unit."
+    )
+    disagreement_points_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="What the kind's first metric lacks to 100 % (or has, of an error rate) with "
+        "FP32's answers taken for the truth. Needs no labels.",
+    )
+    classes_vanished_max: int | None = Field(
+        default=None, ge=0, description="Classes that FP32 finds at least in part, and INT8 never."
+    )

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import records
+
+from calib.gate.judging import evaluate
+from calib.gate.limits import LimitsSpec
+from calib.gate.task_limits import METRICS, TaskLimits
+from calib.results import ClassMetric, MetricScore, TaskKind, TaskScore, Verdict
+from calib.results.metrics import QUANTILES
+
+
+def metric(name, value, reference, spread, *, higher=True):
+    loss = reference - value if higher else value - reference
+    return MetricScore(
+        name=name,
+        title=name,
+        unit="%",
+        higher_is_better=higher,
+        value=value,
+        reference=reference,
+        resampled_losses=tuple(loss + spread * (2 * q - 1) for q in QUANTILES),
+        resamples=1000,
+    )
+
+
+def judged(limits, *metrics, **more):
+    score = TaskScore(kind=TaskKind.DETECTION, samples=200, metrics=metrics, **more)
+    run = records.run(records.candidate("fp32"), records.candidate(score=score))
+    return evaluate(run, LimitsSpec(**limits))
+
+
+def rule_of(verdict, name):
+    (candidate,) = [c for c in verdict.candidates if c.candidate == verdict.chosen]
+    return next(r for r in candidate.rules if r.rule == name)
+
+
+@pytest.mark.parametrize("limit", METRICS)
+@pytest.mark.parametrize(
+    ("loss", "spread", "verdict"),
+    [
+        (0.2, 0.1, Verdict.PASS),
+        (2.0, 0.1, Verdict.FAIL),
+        (0.9, 1.0, Verdict.INCONCLUSIVE),
+        (1.1, 1.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_loss_is_judged_by_its_bounds_whichever_way_the_metric_points(
+    limit, loss, spread, verdict
+):
+    name = METRICS[limit][0]
+    higher = not limit.endswith("rise_points_max")
+    value = 50 - loss if higher else 50 + loss
+    found = rule_of(judged({limit: 1.0}, metric(name, value, 50, spread, higher=higher)), limit)
+    assert found.verdict is verdict
+    assert found.found == pytest.approx(loss)
+    assert (found.low, found.high) == pytest.approx((loss - 0.9 * spread, loss + 0.9 * spread))
+    assert (found.samples_needed is not None) == (verdict is Verdict.INCONCLUSIVE)
+
+
+def test_a_limit_of_another_kind_of_task_has_no_evidence():
+    verdict = judged({"cer_rise_points_max": 1.0}, metric("map_pct", 40, 41, 0.1))
+    assert verdict.verdict is Verdict.NO_EVIDENCE
+
+
+def test_every_limit_has_a_rule_of_the_same_name():
+    from calib.gate.task_rules import TASK_RULES
+
+    assert {rule.name for rule in TASK_RULES} == set(TaskLimits.model_fields)
+
+
+def test_without_labels_agreement_can_be_limited():
+    agreement = metric("map_pct", 98.5, 100, 0.2)
+    limits = {"disagreement_points_max": 2.0}
+    assert judged(limits, agreement=(agreement,)).verdict is Verdict.PASS
+    assert "Without labels" in judged(limits, agreement=(agreement,)).reason
+
+
+def test_a_class_that_vanished_is_named_with_and_without_a_limit():
+    score = {
+        "by_class": (ClassMetric(name="rare", value=0.0, reference=40.0),),
+        "vanished": ("rare",),
+    }
+    found = metric("map_pct", 40, 40, 0.1)
+    passed = judged({"map_drop_points_max": 1.0}, found, **score)
+    assert passed.verdict is Verdict.PASS
+    assert "Lost altogether: rare." in passed.reason
+    failed = judged({"classes_vanished_max": 0}, found, **score)
+    assert failed.verdict is Verdict.FAIL
+
+
+def test_bounds_of_a_chance_that_too_few_resamples_can_tell_are_none():
+    found = metric("map_pct", 40, 41, 1)
+    assert found.bounds(0.0001) is None
+    np.testing.assert_allclose(found.bounds(0.5), [1, 1])
