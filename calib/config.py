@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from calib.analysis.slices import SlicesSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
@@ -146,6 +147,9 @@ class AnalysisSpec(Spec):
         le=4096,
         description="Samples of each split that the audit of the calibration data runs, one at a "
         "time; 0 = no audit.",
+    )
+    slices: SlicesSpec = Field(
+        default_factory=SlicesSpec, description="By what labelled samples are sliced."
     )
 
 

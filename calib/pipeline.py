@@ -53,6 +53,7 @@ from calib.stages.prepare import prepared
 from calib.stages.ran import what_ran
 from calib.stages.sensitivity import sensitivity
 from calib.stages.shard import Shard
+from calib.stages.slices import Slicer, open_slicer
 from calib.stages.speed import measure_memory, measure_speed
 from calib.stages.tail import explain_tails
 from calib.stages.workbench import Workbench, open_workbench
@@ -77,6 +78,7 @@ class _Files:
     folder: Path
     samples: SampleTables
     beside: BesideFp16
+    slicer: Slicer
 
     def on_row(self, candidate: Candidate) -> OnRow:
         """What takes in a candidate's verdicts: those of INT8 get FP16's answer beside them."""
@@ -87,6 +89,7 @@ class _Files:
             elif candidate.precision is Precision.INT8:
                 verdict = self.beside.beside(verdict)
             self.samples.add(name, verdict)
+            self.slicer.add(name, verdict)
 
         return add
 
@@ -107,6 +110,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
         started, begin = datetime.now(UTC), time.perf_counter()
         bench = open_workbench(experiment, progress, jobs)
         inputs = read_inputs(bench)
+        slicer = open_slicer(bench, inputs)
         calibration = calibrate(bench, inputs)
         audited = audit(bench, inputs, calibration)
         candidates = build_candidates(bench, inputs, calibration)
@@ -116,7 +120,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
         run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{own[:6]}"
         with run_directory(parent, run_id) as folder:
             with SampleTables(folder) as samples:
-                files = _Files(folder, samples, BesideFp16())
+                files = _Files(folder, samples, BesideFp16(), slicer)
                 records, speed = _measure(
                     bench, inputs, calibration, candidates, files, audited.known
                 )
@@ -218,7 +222,9 @@ def _measure(
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
     judged = [
-        _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
+        files.slicer.scored(
+            _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
+        )
         for c in candidates
     ]
     facts = explain_tails(bench, inputs, calibration, judged, known)
