@@ -40,6 +40,8 @@ _MOVES = LAYOUT_OPS | frozenset(
         "Pad Tile DepthToSpace SpaceToDepth"
     ).split()
 )
+_CHANNEL_FACTORS = "mul_scale"
+"""The weight of a Conv on blocks of channels that stands for a Mul by a factor a channel."""
 _MULTIPLIES = re.compile(r"Conv|MatMul|Gemm|Attention|Einsum|LSTM|GRU|RNN|MoE")
 _NAMES = {
     ir.DataType.FLOAT: "fp32",
@@ -76,7 +78,12 @@ class Operator:
     @property
     def multiplies(self) -> bool:
         """Whether multiply-accumulates are most of what it does."""
-        return self.work != "conversion" and bool(_MULTIPLIES.search(self.node.op_type))
+        inputs = [value for value in self.node.inputs[1:2] if value is not None]
+        return (
+            self.work != "conversion"
+            and bool(_MULTIPLIES.search(self.node.op_type))
+            and not any(str(value.name).startswith(_CHANNEL_FACTORS) for value in inputs)
+        )
 
 
 def read_optimized(path: Path) -> ir.Model:

@@ -58,7 +58,8 @@ def node_runs(
 def _run(node: ir.Node, one: Operator | None, macs: Mapping[str, int]) -> NodePrecision:
     asked = _asked(node)
     weighted = node.op_type in WEIGHTED_OPS
-    emulated = one is not None and one.precision == "fp32" and _own_type(node) == "fp16"
+    half = _own_type(node) in ("fp16", "bf16")
+    emulated = half and one is not None and one.precision == "fp32"
     return NodePrecision(
         node=str(node.name),
         op_type=node.op_type,
@@ -161,8 +162,14 @@ def _of_output(kernel: ir.Node) -> Iterator[str]:
         others = {node.op_type for node in readers} - {"QuantizeLinear"}
         yield f"its output is read in float too: by {', '.join(sorted(others)) or 'the caller'}"
     activation = kernel.attributes.get_string("activation", "")
-    if activation:
-        yield f"a {activation} is between it and the QuantizeLinear behind it"
+    added = ["Add"] if len(kernel.inputs) > 3 and kernel.inputs[3] is not None else []
+    fused = " and ".join([*added, *([activation] if activation else [])])
+    if fused:
+        yield f"{_article(fused)} {fused} is between it and the QuantizeLinear behind it"
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "AEIOU" else "a"
 
 
 def _has_float_bias(kernel: ir.Node) -> bool:

@@ -26,7 +26,9 @@ def what_ran(bench: Workbench, inputs: Inputs, candidate: Candidate) -> RanRecor
     """
     if bench.builder is not None or candidate.precision is Precision.FP32:
         return None
-    shapes = {name: of[1] for name, of in engine_profile(bench, inputs).items()}
+    ranks = {spec.name: len(spec.shape) for spec in inputs.model.record.inputs}
+    profile = engine_profile(bench, inputs)
+    shapes = {name: of[1] for name, of in profile.items() if len(of[1]) == ranks[name]}
     key = {
         "engine": candidate.digest,
         "file": candidate.runs.name,

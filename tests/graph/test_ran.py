@@ -1,137 +1,34 @@
 """What really ran: the optimized graph against ONNX Runtime's own profile of a run."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import models
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from layer_models import ALL, loaded, ort_run
+from layer_models import ALL, loaded
 from onnx import TensorProto, helper, numpy_helper
+from optimized_models import (
+    MODELS,
+    feeds_of,
+    given,
+    profiled,
+    quantized,
+    read_back,
+    share,
+    types,
+    written,
+)
 
-from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
 from calib.graph.fp16 import to_fp16
-from calib.graph.native import insert_native_qdq, native_tensors
 from calib.graph.optimized import kernel_counts, operators, read_optimized, work_counts
 from calib.graph.qdq import insert_qdq
 from calib.graph.ran import node_runs
-from calib.graph.read import read_graph
-from calib.graph.save import save_model
 from calib.graph.select import select
-from calib.graph.taps import tapped
-from calib.graph.unsigned import with_unsigned_activations
+from calib.graph.selection_spec import SelectionSpec
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-
-
-def quantized(proto, folder, layout, feeds):
-    """The INT8 graph of a model, calibrated by the least and the largest values of a run."""
-    graph = loaded(proto, folder)
-    selection = select(graph, ALL)
-    tensors = native_tensors(graph, selection)
-    inner = [name for name in tensors if name not in feeds]
-    values = {**feeds, **ort_run(tapped(graph, inner), feeds)}
-    ranges = {name: (float(values[name].min()), float(values[name].max())) for name in tensors}
-    if layout == "native":
-        return insert_native_qdq(graph, selection, ranges)
-    amax = {name: max(-low, high) for name, (low, high) in ranges.items()}
-    graph = insert_qdq(graph, selection, amax)
-    return with_unsigned_activations(graph) if layout == "uint8" else graph
-
-
-def written(graph, folder):
-    path = folder / "given.onnx"
-    save_model(graph, path)
-    return path
-
-
-def read_back(path, feeds, **spec):
-    """The operators, and what each node ran in."""
-    optimized = path.with_name("optimized.onnx")
-    OnnxRuntime(OnnxRuntimeSpec(threads=1, **spec)).write_structure(path, optimized)
-    found = operators(read_optimized(optimized))
-    shapes = {name: array.shape for name, array in feeds.items()}
-    return found, node_runs(read_graph(path), found, shapes)
-
-
-def profiled(path, feeds, **spec):
-    """How many operators of each type ran, as the runtime's profile of a run tells."""
-    options = OnnxRuntime(OnnxRuntimeSpec(threads=1, **spec))._options()
-    options.enable_profiling = True
-    options.profile_file_prefix = str(path.with_suffix(""))
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    session.run(None, feeds)
-    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return Counter(
-        event["args"]["op_name"] for event in events if event["name"].endswith("_kernel_time")
-    )
-
-
-def types(found):
-    """The same of the optimized graph."""
-    counts = Counter()
-    for kernel, count in kernel_counts(found).items():
-        counts[kernel.split(" ")[0]] += count
-    return counts
-
-
-def mobile():
-    """A net of two inverted residuals: wide, depthwise, narrow, and an Add around the second."""
-    rng = np.random.default_rng(4)
-    nodes, constants = [], {}
-
-    def conv(number, source, shape, group=1, clip=True):
-        fan = np.prod(shape[1:])
-        constants[f"w{number}"] = (rng.normal(size=shape) / np.sqrt(fan)).astype(np.float32)
-        constants[f"b{number}"] = rng.normal(size=shape[0], scale=0.1).astype(np.float32)
-        pads = [shape[2] // 2] * 4
-        inputs, name = [source, f"w{number}", f"b{number}"], f"conv{number}"
-        nodes.append(helper.make_node("Conv", inputs, [name], name, pads=pads, group=group))
-        if not clip:
-            return name
-        nodes.append(helper.make_node("Clip", [name, "zero", "six"], [f"r{number}"], f"c{number}"))
-        return f"r{number}"
-
-    constants["zero"], constants["six"] = np.float32(0), np.float32(6)
-    stem = conv(0, "x", (16, 3, 3, 3))
-    first = conv(3, conv(2, conv(1, stem, (32, 16, 1, 1)), (32, 1, 3, 3), 32), (16, 32, 1, 1), 1, 0)
-    second = conv(
-        6, conv(5, conv(4, first, (32, 16, 1, 1)), (32, 1, 3, 3), 32), (16, 32, 1, 1), 1, 0
-    )
-    nodes += [
-        helper.make_node("Add", [first, second], ["sum"], "residual"),
-        helper.make_node("GlobalAveragePool", ["sum"], ["mean"], "pool"),
-        helper.make_node("Flatten", ["mean"], ["flat"], "flatten"),
-        helper.make_node("Gemm", ["flat", "wh", "bh"], ["y"], "head"),
-    ]
-    constants["wh"] = rng.normal(size=(16, 16), scale=0.2).astype(np.float32)
-    constants["bh"] = rng.normal(size=16).astype(np.float32)
-    return models.build(
-        nodes, [("x", TensorProto.FLOAT, ["n", 3, 8, 8])], [("y", ["n", 16])], constants
-    )
-
-
-MODELS = {
-    "mlp": (models.mlp, (5, 32)),
-    "residual": (models.residual_cnn, (2, 3, 8, 8)),
-    "chain": (lambda: models.conv_chain(16, 16, 32), (2, 3, 12, 12)),
-    "mobile": (mobile, (2, 3, 8, 8)),
-    "transformer": (models.transformer_block, (2, 6, 32)),
-}
-
-
-def feeds_of(name):
-    return {"x": np.random.default_rng(1).normal(size=MODELS[name][1]).astype(np.float32)}
-
-
-def given(name, layout, folder):
-    proto = MODELS[name][0]()
-    if layout == "float":
-        return loaded(proto, folder)
-    return quantized(proto, folder, layout, feeds_of(name))
 
 
 @pytest.mark.parametrize(
@@ -178,11 +75,6 @@ def test_exported_models_run_what_a_profile_shows_and_every_node_is_found(
         assert runs.uncounted == {}
 
 
-def share(runs):
-    total = sum(n.macs for n in runs.nodes)
-    return 100 * sum(n.macs for n in runs.nodes if n.ran == "int8") / total
-
-
 def test_a_mobile_net_is_integer_in_the_native_layout(tmp_path):
     path = written(given("mobile", "native", tmp_path), tmp_path)
     found, runs = read_back(path, feeds_of("mobile"))
@@ -221,6 +113,53 @@ def test_why_a_convolution_ran_in_float_is_told(tmp_path):
         "a Relu is between it and the QuantizeLinear behind it",
         "its output is not quantized",
     ]
+
+
+def test_an_add_that_is_fused_in_front_of_a_quantizer_is_told(tmp_path):
+    rng = np.random.default_rng(5)
+    same = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "first", **same),
+        helper.make_node("Conv", ["c0", "w1", "bias"], ["c1"], "second", **same),
+        helper.make_node("Add", ["c1", "c0"], ["sum"], "residual"),
+        helper.make_node("Relu", ["sum"], ["relu"], "relu"),
+        helper.make_node("Conv", ["relu", "w2"], ["y"], "third", **same),
+    ]
+    size = ["n", 16, 8, 8]
+    constants = {f"w{i}": rng.normal(size=(16, 16, 3, 3)).astype(np.float32) for i in range(3)}
+    constants["bias"] = rng.normal(size=16).astype(np.float32)
+    proto = models.build(nodes, [("x", TensorProto.FLOAT, size)], [("y", size)], constants)
+    feeds = {"x": rng.normal(size=(2, 16, 8, 8)).astype(np.float32)}
+    alone = SelectionSpec(min_channels=1, residual="none")
+    path = written(quantized(proto, tmp_path, "uint8", feeds, alone), tmp_path)
+    assert {n.node: n.cause for n in read_back(path, feeds)[1].nodes} == {
+        "first": "its output is read in float too: by FusedConv",
+        "second": "an Add and Relu is between it and the QuantizeLinear behind it",
+        "third": "its output is not quantized: it leaves the model",
+    }
+
+
+def test_a_factor_a_channel_is_no_convolution_of_the_model(tmp_path):
+    rng = np.random.default_rng(5)
+    proto = models.build(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["r"], "relu"),
+            helper.make_node("Mul", ["r", "factors"], ["y"], "scale"),
+        ],
+        [("x", TensorProto.FLOAT, ["n", 16, 8, 8])],
+        [("y", ["n", 16, 8, 8])],
+        {
+            "w": rng.normal(size=(16, 16, 3, 3)).astype(np.float32),
+            "factors": rng.normal(size=(1, 16, 1, 1)).astype(np.float32),
+        },
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    feeds = {"x": rng.normal(size=(2, 16, 8, 8)).astype(np.float32)}
+    found, runs = read_back(path, feeds)
+    assert types(found) == profiled(path, feeds)
+    assert runs.uncounted == {}
 
 
 def test_why_a_dense_layer_ran_in_float_is_told(tmp_path):
