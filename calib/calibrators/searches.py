@@ -7,6 +7,11 @@ from numpy.typing import NDArray
 _STRIDE = 16
 _ROUNDING = 1e-12
 """A divergence below this share of its largest term is none: it comes from rounding."""
+_ALIKE = 1e-9
+"""Two ways to add up the same errors differ by far less than this share."""
+_MOMENTS_MAX = 2.0**62
+_FEW_BINS = 256
+"""Below two bins a quantized value, looking up saves nothing."""
 
 
 @njit(cache=True, nogil=True)
@@ -33,12 +38,13 @@ def least_divergent_bin(counts: NDArray[np.float64], levels: int) -> int:
         occupied[index + 1] = occupied[index] + (counts[index] > 0.0)
         entropy[index + 1] = entropy[index] + _n_log_n(counts[index])
     best, least = bins, np.inf
-    narrow, wide = _level_terms(mass, occupied, 1), _level_terms(mass, occupied, 2)
+    narrow = _level_terms(mass, occupied, 1, levels)
+    wide = _level_terms(mass, occupied, 2, levels)
     width = 1
     for kept in range(levels, bins + 1):
         if kept // levels > width:
             width += 1
-            narrow, wide = wide, _level_terms(mass, occupied, width + 1)
+            narrow, wide = wide, _level_terms(mass, occupied, width + 1, levels)
         divergence = _divergence(mass, occupied, entropy, kept, levels, narrow, wide)
         if divergence < _ROUNDING * entropy[-1]:
             divergence = 0.0
@@ -54,11 +60,14 @@ def _n_log_n(n: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _level_terms(
-    mass: NDArray[np.float64], occupied: NDArray[np.int64], width: int
+    mass: NDArray[np.float64], occupied: NDArray[np.int64], width: int, levels: int
 ) -> NDArray[np.float64]:
-    """By a level's first bin of so many: n log(n / b), for n values in b bins with mass."""
+    """By a level's first bin of so many: n log(n / b), for n values in b bins with mass.
+
+    Only as far as candidates reach that have levels of this width.
+    """
     terms = np.zeros(mass.size)
-    for start in range(mass.size - width):
+    for start in range(min(mass.size - width, (width + 1) * levels)):
         own = mass[start + width] - mass[start]
         if own > 0.0:
             terms[start] = own * np.log(own / (occupied[start + width] - occupied[start]))
@@ -87,11 +96,14 @@ def _divergence(
         return np.inf
     terms = 0.0
     width = kept // levels
-    start = 0
-    for level in range(1, levels):
-        stop = level * kept // levels
-        terms += narrow[start] if stop - start == width else wide[start]
-        start = stop
+    over = kept - width * levels
+    start = carried = 0
+    for _ in range(1, levels):  # level · kept // levels, without a division
+        carried += over
+        is_wide = carried >= levels
+        terms += wide[start] if is_wide else narrow[start]
+        carried -= levels * is_wide
+        start += width + is_wide
     own = inside - mass[start]
     bins = occupied[kept] - occupied[start]
     last = mass[kept] - mass[kept - 1]
@@ -154,16 +166,127 @@ def least_squares_threshold(counts: NDArray[np.float64], width: float, amax: flo
 
     Every 16th edge is tried, then each between the best one's neighbours; the largest of equals.
     """
-    best = amax
-    least = squared_error(counts, width, amax, amax, np.inf)
-    nearest = counts.size
-    for edge in range(counts.size - 1, 0, -_STRIDE):
-        # The sum starts with the largest values: what a small threshold clips soon settles it.
-        error = squared_error(counts, width, amax, edge * width, least)
-        if error < least:
-            best, least, nearest = edge * width, error, edge
-    for edge in range(min(nearest + _STRIDE, counts.size) - 1, max(nearest - _STRIDE, 0), -1):
-        error = squared_error(counts, width, amax, edge * width, least)
-        if error < least:
-            best, least = edge * width, error
+    moments = _moments(counts)
+    nearest = _best_edge(counts, width, amax, moments, (counts.size, counts.size - 1, 0, _STRIDE))
+    first, last = min(nearest + _STRIDE, counts.size) - 1, max(nearest - _STRIDE, 0)
+    best = _best_edge(counts, width, amax, moments, (nearest, first, last, 1))
+    return amax if best == counts.size else best * width
+
+
+@njit(cache=True, nogil=True)
+def _best_edge(
+    counts: NDArray[np.float64],
+    width: float,
+    amax: float,
+    moments: NDArray[np.int64],
+    tried: tuple[int, int, int, int],
+) -> int:
+    """The edge of least `squared_error`; counts.size stands for amax.
+
+    What `_edge_error` says of all of them leaves a few, which `squared_error` decides between.
+
+    Args:
+        counts: as there.
+        width: as there.
+        amax: as there.
+        moments: of the counts; empty if they do not fit.
+        tried: the edge that has to be beaten, then the first, the end and the stride of the others,
+            which go down.
+    """
+    best, first, last, stride = tried
+    least = squared_error(
+        counts, width, amax, amax if best == counts.size else best * width, np.inf
+    )
+    found = np.zeros(max(first - last + stride - 1, 0) // stride)
+    if len(moments):
+        bound = least
+        for index in range(found.size):
+            found[index] = _edge_error(counts, width, amax, moments, first - index * stride, bound)
+            bound = min(bound, found[index])
+        found -= bound * (1 + _ALIKE)
+    for index in range(found.size):
+        edge = first - index * stride
+        if found[index] <= 0:
+            error = squared_error(counts, width, amax, edge * width, least)
+            if error < least:
+                best, least = edge, error
     return best
+
+
+@njit(cache=True, nogil=True)
+def _moments(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Running sums of n, n·m and n·m² for n values in a bin whose middle is m half widths.
+
+    int64 (bins + 1, 3): whole numbers, so that their differences are exact. Empty where they would
+    be too large.
+    """
+    if counts.sum() * (4.0 * counts.size * counts.size) >= _MOMENTS_MAX:
+        return np.zeros((0, 3), dtype=np.int64)
+    sums = np.zeros((counts.size + 1, 3), dtype=np.int64)
+    for index in range(counts.size):
+        number, middle = np.int64(counts[index]), 2 * index + 1
+        sums[index + 1, 0] = sums[index, 0] + number
+        sums[index + 1, 1] = sums[index, 1] + number * middle
+        sums[index + 1, 2] = sums[index, 2] + number * middle * middle
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def _edge_error(
+    counts: NDArray[np.float64],
+    width: float,
+    amax: float,
+    moments: NDArray[np.int64],
+    edge: int,
+    enough: float,
+) -> float:
+    """`squared_error` at an edge, but for the order of sums: a look-up for each quantized value.
+
+    The values of the bins between two of its limits are all rounded to the same: their error is
+    their second moment about it. A bin that a limit lies in, and the last, are taken by themselves.
+    """
+    if edge < _FEW_BINS:
+        return squared_error(counts, width, amax, edge * width, enough)
+    scale = edge / 127.0  # in bins
+    limit = counts.size - 1
+    total = _bin_error(limit, amax / width, scale) * counts[limit]
+    start = limit
+    for level in range(127, -1, -1):
+        # Bins of `begin` and above are within this level or, at the last, beyond it.
+        lower = (level - 0.5) * scale
+        begin = min(max(int(np.ceil(lower)), 0), start)
+        total += _moment_about(moments, begin, start, level * scale)
+        start = begin
+        if start > 0 and start > lower > start - 1:
+            start -= 1
+            total += _bin_error(start, start + 1.0, scale) * counts[start]
+        if total * width * width > enough * (1 + _ALIKE):
+            break
+    return total * width * width
+
+
+@njit(cache=True, nogil=True)
+def _bin_error(index: int, upper: float, scale: float) -> float:
+    """Mean squared error of values spread evenly over a bin, in squared bin widths."""
+    span = upper - index
+    if span <= 0.0:
+        step = index / scale
+        return (scale * (step - min(np.rint(step), 127.0))) ** 2
+    above, below = _rounding_error(upper / scale), _rounding_error(index / scale)
+    return scale**3 * (above - below) / span
+
+
+@njit(cache=True, nogil=True)
+def _moment_about(moments: NDArray[np.int64], begin: int, end: int, value: float) -> float:
+    """Σ (x - value)² over the bins from `begin` to before `end`, in squared bin widths."""
+    number = moments[end, 0] - moments[begin, 0]
+    if number == 0:
+        return 0.0
+    # About a whole number near by first, exactly: what is left then cancels nothing.
+    near = np.int64(2 * value)
+    first = moments[end, 1] - moments[begin, 1]
+    second = moments[end, 2] - moments[begin, 2]
+    second += near * (near * number - 2 * first)
+    first -= near * number
+    rest = 2 * value - near
+    return (second - 2 * rest * first + rest * rest * number) / 4.0 + number / 12.0

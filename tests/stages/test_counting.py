@@ -24,7 +24,6 @@ from calib.stages.workers import run_workers, threads_by_worker
 QUICK = ("throughput.batch_sizes=[]", "engines.fp16=false", "analysis.layer_samples=0")
 LOADER = """
 import os, signal, sys, time
-import numpy as np
 from pathlib import Path
 from data_loaders import DataError
 
