@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.remedies.descent_loop import descend
 from calib.remedies.rounding import INT8_MAX, Floats, in_steps, refuse_bad_layer
 
 _BLOCK = 128
@@ -61,14 +62,11 @@ def _descend_block(
         gram: float64 (K, K).
         block: which inputs.
     """
-    before = rows[block].copy()
-    for row in range(block.start, block.stop):
-        energy = gram[row, row]
-        if energy > 0:
-            best = np.clip(np.rint(rows[row] - slope[row] / energy), -INT8_MAX, INT8_MAX)
-            slope[block] += np.multiply.outer(gram[block, row], best - rows[row])
-            rows[row] = best
-    moved = rows[block] - before
+    codes, own = (np.ascontiguousarray(part[block].T) for part in (rows, slope))
+    # The column of an input, where the loop reads a row: rounding may leave G not quite symmetric.
+    descend(codes, own, np.ascontiguousarray(gram[block, block].T))
+    moved = codes.T - rows[block]
+    rows[block], slope[block] = codes.T, own.T
     for others in (slice(0, block.start), slice(block.stop, len(rows))):
         slope[others] += gram[others, block] @ moved
 
