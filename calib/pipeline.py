@@ -49,6 +49,7 @@ from calib.stages.measure import (
     run_outputs,
 )
 from calib.stages.observation import observed
+from calib.stages.placement import placed
 from calib.stages.prepare import prepared
 from calib.stages.ran import what_ran
 from calib.stages.sensitivity import sensitivity
@@ -111,7 +112,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
         bench = open_workbench(experiment, progress, jobs)
         inputs = read_inputs(bench)
         slicer = open_slicer(bench, inputs)
-        calibration = calibrate(bench, inputs)
+        calibration = placed(bench, inputs, calibrate(bench, inputs))
         audited = audit(bench, inputs, calibration)
         candidates = build_candidates(bench, inputs, calibration)
         config = experiment.model_dump(mode="json")
@@ -135,6 +136,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
                 data=inputs.record,
                 calibration=calibration.record,
                 remedies=calibration.remedied.record if calibration.remedied else None,
+                placement=calibration.placement,
                 audit=audited.record,
                 candidates=records,
                 speed=speed,
@@ -145,6 +147,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
                     *_not_compared(records),
                     *([TWIN_NOTE] if any(c.twin for c in candidates) else []),
                     *([NATIVE_NOTE] if calibration.ranges else []),
+                    *([f"placement: {p.why}"] if (p := calibration.placement) else []),
                     *filter(None, [log.keep(folder)]),
                 ),
                 verdict=_UNJUDGED,

@@ -94,7 +94,16 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, spec: OnnxRuntimeSpec) -> None:
+    def __init__(self, spec: OnnxRuntimeSpec, *, reduced: bool = False) -> None:
+        """Set up.
+
+        Args:
+            spec: the settings.
+            reduced: all weights are in 7 bits: no sum of theirs can overflow.
+
+        Raises:
+            BackendError: if this build has not got the execution providers.
+        """
         missing = sorted(set(spec.providers) - set(ort.get_available_providers()))
         if missing:
             raise BackendError(
@@ -104,6 +113,7 @@ class OnnxRuntime:
                 expected=" or ".join(ort.get_available_providers()),
             )
         self.spec = spec
+        self._asks_exact = not (reduced or sums_bytes_exactly())
         self.threads = spec.threads or len(os.sched_getaffinity(0))
 
     @contextmanager
@@ -195,10 +205,15 @@ class OnnxRuntime:
             "providers": ", ".join(self.spec.providers),
             "threads": str(self.threads),
             "optimization": self.spec.optimization,
-            "8-bit sums": "exact by the processor"
-            if sums_bytes_exactly()
-            else "exact by session.x64quantprecision, for want of VNNI",
+            "8-bit sums": self._exactness(),
         }
+
+    def _exactness(self) -> str:
+        if self._asks_exact:
+            return "exact by session.x64quantprecision, for want of VNNI"
+        if sums_bytes_exactly():
+            return "exact by the processor"
+        return "exact by weights in 7 bits, for want of VNNI"
 
     def session_settings(self) -> dict[str, Any]:
         """What is timed is opened with, by ONNX Runtime's names, so that others can do so."""
@@ -206,7 +221,7 @@ class OnnxRuntime:
             "providers": list(self.spec.providers),
             "threads": self.threads,
             "optimization": _LEVELS[self.spec.optimization].name,
-            "entries": {**_RESTING, **({} if sums_bytes_exactly() else _EXACT)},
+            "entries": {**_RESTING, **(_EXACT if self._asks_exact else {})},
         }
 
     def _options(self, *, spinning: bool = True) -> ort.SessionOptions:
@@ -217,7 +232,7 @@ class OnnxRuntime:
         options.log_severity_level = _WARNINGS
         # Threads that spin after a run would take the cores from whoever reads its outputs. An
         # overflow would be taken for quantization error: the exact kernels are slower.
-        resting, exact = ({} if spinning else _RESTING), ({} if sums_bytes_exactly() else _EXACT)
+        resting, exact = ({} if spinning else _RESTING), (_EXACT if self._asks_exact else {})
         for key, value in {**resting, **exact}.items():
             options.add_session_config_entry(key, value)
         return options

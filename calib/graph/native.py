@@ -5,7 +5,7 @@ MatMul (MatMulIntegerToFloat) does not need. So integers flow from layer to laye
 net, and the residual path of a transformer stays in float.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -19,45 +19,80 @@ from calib.graph.existing import existing_pair
 from calib.graph.qdq import Corrections, dequantized_weight, quantized_pair, quantizer_node
 from calib.graph.select import Selection, Site
 from calib.graph.taps import LAYOUT_OPS
+from calib.remedies.rounding import INT8_MAX
 
 Range = tuple[float, float]
 
 _LEVELS = 255
 _SMALLEST = float(np.finfo(np.float32).tiny)
-_INTEGER = frozenset(["Conv", "Add", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat"])
+ADDS, POOLS = frozenset(["Add"]), frozenset(["GlobalAveragePool", "AveragePool", "MaxPool"])
+BETWEEN = ADDS | POOLS | {"Concat"}
+"""Operators without weights that ONNX Runtime runs in integers between integers."""
 
 
 def native_tensors(model: ir.Model, selection: Selection) -> tuple[str, ...]:
     """The activations that get a grid: the selected ones, and what integer nodes make of them."""
     found = dict.fromkeys(selection.activation_tensors)
-    for value in _integer_outputs(model, selection):
+    for value in _integer_outputs(model, selection, BETWEEN):
         found.setdefault(str(value.name))
     return tuple(found)
 
 
-def _integer_outputs(model: ir.Model, selection: Selection) -> Iterator[ir.Value]:
+def _integer_outputs(
+    model: ir.Model, selection: Selection, between: Collection[str]
+) -> Iterator[ir.Value]:
     """Outputs that are quantized, each behind what its node absorbs, in graph order."""
     selected = {site.node for site in selection.weights}
     integer: set[str] = set()
     for node in model.graph:
         convolution = node.op_type == "Conv" and node.name in selected
-        if not convolution and not _joins(node, integer):
+        if not convolution and not _joins(node, integer, between):
             continue
         value = node.outputs[0]
-        if node.op_type in _INTEGER:
+        if convolution or node.op_type in BETWEEN:
             value = behind_absorbed(value)
         if not value.is_graph_output() and list(value.uses()):
             integer.add(str(value.name))
             yield value
 
 
-def _joins(node: ir.Node, integer: set[str]) -> bool:
+def _joins(node: ir.Node, integer: set[str], between: Collection[str]) -> bool:
     """Whether a node without weights has integers on every side."""
     if node.op_type in LAYOUT_OPS:
         return node.inputs[0] is not None and str(node.inputs[0].name) in integer
-    if node.op_type not in _INTEGER or node.op_type == "Conv" or node.domain != "":
+    if node.op_type not in between or node.domain != "":
         return False
     return all(value is not None and str(value.name) in integer for value in node.inputs)
+
+
+def rounded_twice(
+    model: ir.Model, selection: Selection, factors: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Activations of integer nodes whose factor or shift is left to run behind them.
+
+    Such an output is rounded, multiplied in float, and rounded again: that costs accuracy, and
+    passes over the tensor.
+
+    Args:
+        model: rewritten by `apply_affines`.
+        selection: of it.
+        factors: the new activation's name by the old one's.
+    """
+    made = {str(value.name): node for node in model.graph for value in node.outputs}
+    integer = {*native_tensors(model, selection)}
+    return tuple(old for old, new in factors.items() if old in integer and _reads(made, new, old))
+
+
+def _reads(made: Mapping[str, ir.Node], name: str, wanted: str) -> bool:
+    """Whether a tensor comes from another one by a Mul, an Add or both."""
+    for _ in range(2):
+        node = made.get(name)
+        if node is None or node.op_type not in ("Mul", "Add") or node.inputs[0] is None:
+            return False
+        name = str(node.inputs[0].name)
+        if name == wanted:
+            return True
+    return False
 
 
 def insert_native_qdq(
@@ -65,6 +100,9 @@ def insert_native_qdq(
     selection: Selection,
     ranges: Mapping[str, Range],
     corrections: Corrections | None = None,
+    *,
+    limit: int = INT8_MAX,
+    between: Collection[str] = BETWEEN,
 ) -> ir.Model:
     """A copy of the model with uint8 grids on both sides of its integer nodes.
 
@@ -74,6 +112,8 @@ def insert_native_qdq(
         ranges: (minimum, maximum) by activation. Of `native_tensors`, those that no node is
             selected for may be absent: they stay in float.
         corrections: for selected nodes.
+        limit: the largest code of a weight that has none of its own.
+        between: of `BETWEEN`, the operators that run in integers.
 
     Raises:
         KeyError: if a selected activation has no range.
@@ -81,7 +121,7 @@ def insert_native_qdq(
     model = model.clone()
     given = corrections or Corrections()
     nodes = {str(node.name): node for node in model.graph}
-    outputs = list(_integer_outputs(model, selection))
+    outputs = list(_integer_outputs(model, selection, between))
     pairs: dict[str, ir.Value] = {}
     for site in selection.activations:
         value = nodes[site.node].inputs[site.index]
@@ -95,7 +135,7 @@ def insert_native_qdq(
     for value in outputs:
         _quantize_output(model, value, ranges, pairs)
     for site in selection.weights:
-        _quantize_weight(model, nodes[site.node], site, given)
+        _quantize_weight(model, nodes[site.node], site, given, limit)
     corrected = selection.quantized_nodes & given.bias.keys()
     for name in (name for name in nodes if name in corrected):
         add_to_bias(model, nodes[name], given.bias[name])
@@ -124,12 +164,19 @@ def _quantize_output(
         use.node.replace_input_with(use.idx, pairs[name])
 
 
-def _quantize_weight(model: ir.Model, node: ir.Node, site: Site, given: Corrections) -> None:
+def _quantize_weight(
+    model: ir.Model, node: ir.Node, site: Site, given: Corrections, limit: int
+) -> None:
     value = node.inputs[site.index]
     if value is None:
         raise AssertionError("a selected weight exists")
     own = given.weights.get(site.node) if site.index == 1 else None
-    node.replace_input_with(site.index, dequantized_weight(model, value, site, own))
+    node.replace_input_with(site.index, dequantized_weight(model, value, site, own, limit))
+
+
+def symmetric_range(amax: float) -> Range:
+    """What makes `unsigned_grid` the grid of int8 at this threshold, with zero point 128."""
+    return -amax * (INT8_MAX + 1) / INT8_MAX, amax
 
 
 def unsigned_grid(low: float, high: float) -> tuple[np.float32, np.uint8]:

@@ -58,18 +58,19 @@ def scale_from_amax(amax: float) -> np.float32:
     return np.float32(max(amax / INT8_MAX, SMALLEST_SCALE))
 
 
-def quantize_weight(weight: Array, axis: int) -> QuantizedWeight:
+def quantize_weight(weight: Array, axis: int, limit: int = INT8_MAX) -> QuantizedWeight:
     """Quantize by each channel's own largest |w|; a channel of zeros gets scale 1.
 
     Args:
         weight: float, any shape.
         axis: the output-channel axis.
+        limit: the largest code.
     """
     wide = np.asarray(weight, dtype=np.float64)
     others = tuple(i for i in range(wide.ndim) if i != axis)
-    scales = scales_from_amax(np.abs(wide).max(axis=others))
+    scales = scales_from_amax(np.abs(wide).max(axis=others), limit)
     steps = np.rint(wide / _along(scales.astype(np.float64), axis, wide.ndim))
-    return QuantizedWeight(clipped_codes(steps), scales)
+    return QuantizedWeight(clipped_codes(steps, limit), scales)
 
 
 def dequantize_weight(quantized: QuantizedWeight, axis: int) -> NDArray[np.float64]:
@@ -151,13 +152,17 @@ def quantized_pair(
 
 
 def dequantized_weight(
-    model: ir.Model, value: ir.Value, site: Site, own: QuantizedWeight | None
+    model: ir.Model,
+    value: ir.Value,
+    site: Site,
+    own: QuantizedWeight | None,
+    limit: int = INT8_MAX,
 ) -> ir.Value:
     """The output of a DequantizeLinear of a weight in INT8, its own codes or the nearest ones."""
     if value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
     name = f"{site.node}_corrected" if own else f"{value.name}_axis{site.axis}"
-    weight = own or quantize_weight(value.const_value.numpy(), site.axis)
+    weight = own or quantize_weight(value.const_value.numpy(), site.axis, limit)
     inputs = [
         add_constant(model, f"{name}_int8", weight.values),
         add_constant(model, f"{name}_scale", weight.scales),
@@ -186,18 +191,20 @@ def quantizer_node(
     return output
 
 
-def weight_records(model: ir.Model, selection: Selection) -> tuple[WeightRecord, ...]:
+def weight_records(
+    model: ir.Model, selection: Selection, limit: int = INT8_MAX
+) -> tuple[WeightRecord, ...]:
     """What quantization does to each selected weight."""
     nodes = {str(node.name): node for node in model.graph}
-    return tuple(_weight_record(nodes[site.node], site) for site in selection.weights)
+    return tuple(_weight_record(nodes[site.node], site, limit) for site in selection.weights)
 
 
-def _weight_record(node: ir.Node, site: Site) -> WeightRecord:
+def _weight_record(node: ir.Node, site: Site, limit: int) -> WeightRecord:
     value = node.inputs[site.index]
     if value is None or value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
     weight = value.const_value.numpy().astype(np.float64)
-    quantized = quantize_weight(weight, site.axis)
+    quantized = quantize_weight(weight, site.axis, limit)
     noise = float(np.square(weight - dequantize_weight(quantized, site.axis)).sum())
     signal = float(np.square(weight).sum())
     return WeightRecord(

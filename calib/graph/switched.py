@@ -1,7 +1,8 @@
 """One graph for every choice of what is quantized: each group has two switches.
 
 The switches are given with the samples. A choice is then a run, not a session: nothing is built,
-optimized or loaded for it. The grid is that of `insert_qdq`. What a switch decides is in the two
+optimized or loaded for it. The grid is that of `insert_qdq`, or that of the native layout, whose
+rounding of outputs is not in it. What a switch decides is in the two
 branches of an If, where weights stay constants: a runtime packs them once, and does not compute
 what is not asked for.
 """
@@ -15,6 +16,7 @@ from onnx_ir.passes import common
 from calib.graph.bias import read_instead
 from calib.graph.edit import add_constant, add_node, free_name
 from calib.graph.groups import Group
+from calib.graph.native import Range, unsigned_grid
 from calib.graph.qdq import (
     Corrections,
     dequantize_weight,
@@ -22,6 +24,7 @@ from calib.graph.qdq import (
     scale_from_amax,
 )
 from calib.graph.select import Selection, Site
+from calib.remedies.rounding import INT8_MAX
 from data_loaders.types import Array
 
 ACTIVATIONS, WEIGHTS = "calib_activations", "calib_weights"
@@ -34,6 +37,9 @@ def switched(
     amax: Mapping[str, float],
     corrections: Corrections,
     groups: Sequence[Group],
+    *,
+    ranges: Mapping[str, Range] | None = None,
+    limit: int = INT8_MAX,
 ) -> ir.Model:
     """A copy of the FP32 model with two more inputs, `ACTIVATIONS` and `WEIGHTS`.
 
@@ -45,6 +51,8 @@ def switched(
         amax: threshold by activation.
         corrections: of weights and biases.
         groups: in the order of the switches.
+        ranges: of the native layout: (minimum, maximum) by activation.
+        limit: the largest code of a weight that has none of its own.
     """
     model = model.clone()
     nodes = {str(node.name): node for node in model.graph}
@@ -56,15 +64,18 @@ def switched(
         node, group = nodes[site.node], number[site.node]
         if (site.tensor, group) not in chosen:
             value = _value(node, site)
-            chosen[site.tensor, group] = _activation(
-                model, activations[group], value, amax[site.tensor], group
+            grid = (
+                (scale_from_amax(amax[site.tensor]), np.int8(0))
+                if ranges is None
+                else unsigned_grid(*ranges[site.tensor])
             )
+            chosen[site.tensor, group] = _activation(model, activations[group], value, grid, group)
         node.replace_input_with(site.index, chosen[site.tensor, group])
     by_node: dict[str, list[Site]] = {}
     for site in selection.weights:
         by_node.setdefault(site.node, []).append(site)
     for name, sites in by_node.items():
-        _weighted(model, weights[number[name]], nodes[name], sites, corrections)
+        _weighted(model, weights[number[name]], nodes[name], sites, corrections, limit)
     common.TopologicalSortPass()(model)
     return model
 
@@ -88,16 +99,21 @@ def _value(node: ir.Node, site: Site) -> ir.Value:
 
 
 def _activation(
-    model: ir.Model, switch: ir.Value, value: ir.Value, amax: float, group: int
+    model: ir.Model,
+    switch: ir.Value,
+    value: ir.Value,
+    grid: tuple[np.float32, np.int8 | np.uint8],
+    group: int,
 ) -> ir.Value:
     """The activation, rounded where the switch is on."""
     rounding = _Branch(model, f"calib_{value.name}_{group}_rounded")
-    grid = [
-        rounding.constant("scale", np.array(scale_from_amax(amax))),
-        rounding.constant("zero_point", np.array(0, dtype=np.int8)),
+    constants = [
+        rounding.constant(name, np.array(number))
+        for name, number in zip(("scale", "zero_point"), grid, strict=True)
     ]
-    codes = rounding.node("QuantizeLinear", [value, *grid], ir.DataType.INT8)
-    rounded = rounding.node("DequantizeLinear", [codes, *grid], ir.DataType.FLOAT)
+    dtype = ir.DataType.from_numpy(grid[1].dtype)
+    codes = rounding.node("QuantizeLinear", [value, *constants], dtype)
+    rounded = rounding.node("DequantizeLinear", [codes, *constants], ir.DataType.FLOAT)
     same = _Branch(model, f"calib_{value.name}_{group}_same")
     kept = same.node("Identity", [value], ir.DataType.FLOAT)
     return _if(model, switch, rounding.graph(rounded), same.graph(kept), value)
@@ -109,13 +125,14 @@ def _weighted(
     node: ir.Node,
     sites: Sequence[Site],
     corrections: Corrections,
+    limit: int,
 ) -> None:
     """Put the node into both branches of an If, with its weights as they are and rounded."""
     name, output = str(node.name), node.outputs[0]
     rounded, plain = _Branch(model, f"calib_{name}_rounded"), _Branch(model, f"calib_{name}_plain")
     inputs = list(node.inputs)
     for site in sites:
-        array = _rounded_weight(_value(node, site), site, corrections)
+        array = _rounded_weight(_value(node, site), site, corrections, limit)
         inputs[site.index] = rounded.constant(f"weight_{site.index}", array)
     result = rounded.like(node, inputs)
     if name in corrections.bias:
@@ -131,11 +148,11 @@ def _weighted(
     model.graph.remove(node, safe=True)
 
 
-def _rounded_weight(value: ir.Value, site: Site, corrections: Corrections) -> Array:
+def _rounded_weight(value: ir.Value, site: Site, corrections: Corrections, limit: int) -> Array:
     if value.const_value is None or site.axis is None:
         raise AssertionError("a selected weight is a constant")
     own = corrections.weights.get(site.node) if site.index == 1 else None
-    quantized = own or quantize_weight(value.const_value.numpy(), site.axis)
+    quantized = own or quantize_weight(value.const_value.numpy(), site.axis, limit)
     return dequantize_weight(quantized, site.axis).astype(np.float32)
 
 

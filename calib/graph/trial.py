@@ -8,7 +8,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from calib.graph.edit import add_constant, add_node, free_name
-from calib.graph.qdq import fake_quantized
+from calib.graph.native import Range, unsigned_grid
+from calib.graph.qdq import fake_quantized, quantized_pair
 from calib.graph.select import Selection, Site
 
 
@@ -30,7 +31,10 @@ class TrialOutput:
 
 
 def trial_model(
-    model: ir.Model, selection: Selection, amax: Mapping[str, Mapping[str, float]]
+    model: ir.Model,
+    selection: Selection,
+    amax: Mapping[str, Mapping[str, float]],
+    ranges: Mapping[str, Mapping[str, Range]] | None = None,
 ) -> tuple[ir.Model, tuple[TrialOutput, ...]]:
     """A graph that tries every candidate's threshold at every quantized activation.
 
@@ -41,6 +45,7 @@ def trial_model(
         model: the FP32 model that the selection was made on.
         selection: whose activations are tried.
         amax: threshold by tensor, by candidate.
+        ranges: of the native layout: (minimum, maximum) by tensor, by candidate.
     """
     model = model.clone()
     nodes = {str(node.name): node for node in model.graph}
@@ -59,7 +64,13 @@ def trial_model(
                 value = node.inputs[site.index]
                 if value is None:
                     raise AssertionError("a selected input exists")
-                fake[key] = fake_quantized(model, value, thresholds[site.tensor])
+                fake[key] = (
+                    fake_quantized(model, value, thresholds[site.tensor])
+                    if ranges is None
+                    else quantized_pair(
+                        model, value, *unsigned_grid(*ranges[candidate][site.tensor])
+                    )
+                )
             tried = _consumer(model, node, site.index, fake[key], prefix)
             difference = _add(model, "Sub", [tried, reference], f"{prefix}_error")
             error = _sum_of_squares(model, difference, reference, prefix)

@@ -15,11 +15,12 @@ def descended_codes(
     gram: NDArray[np.float64],
     codes: NDArray[np.int8],
     sweeps: int = 5,
+    limit: int = INT8_MAX,
 ) -> NDArray[np.int8]:
     """Codes that no change of a single one improves, or as near to it as the sweeps lead.
 
     With d = codes - weight / scale, the best code of input k, all others held, is the integer
-    nearest to codes_k - (G d)_k / G_kk, clipped to ±127. As each move is the best of its line, no
+    nearest to codes_k - (G d)_k / G_kk, clipped to ±limit. As each move is the best of its line, no
     output gets worse. Compare A. Zhang et al., "COMQ" (arXiv 2403.07134), and P. Nair and A.
     Suggala, "CDQuant" (arXiv 2406.17542). An input that was always 0 keeps its codes.
 
@@ -27,12 +28,13 @@ def descended_codes(
         weight: float (N, K).
         scales: float (N,), > 0.
         gram: float64 (K, K), the mean of x xᵀ.
-        codes: int8 (N, K), in [-127, 127]: where to start, such as AdaRound's or GPTQ's.
+        codes: int8 (N, K), in [-limit, limit]: where to start, such as AdaRound's or GPTQ's.
         sweeps: over all inputs, each about as dear as one (N, K) by (K, K) product in float64;
             the descent ends before if nothing moves.
+        limit: the largest code.
 
     Returns:
-        int8 (N, K), in [-127, 127].
+        int8 (N, K), in [-limit, limit].
 
     Raises:
         ValueError: if arrays disagree or are not finite.
@@ -45,14 +47,19 @@ def descended_codes(
     for _ in range(sweeps):
         before = rows.copy()
         for start in range(0, len(rows), _BLOCK):
-            _descend_block(rows, slope, gram, slice(start, min(start + _BLOCK, len(rows))))
+            block = slice(start, min(start + _BLOCK, len(rows)))
+            _descend_block(rows, slope, gram, block, limit)
         if np.array_equal(rows, before):
             break
     return np.ascontiguousarray(rows.T).astype(np.int8)
 
 
 def _descend_block(
-    rows: NDArray[np.float64], slope: NDArray[np.float64], gram: NDArray[np.float64], block: slice
+    rows: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    block: slice,
+    limit: int,
 ) -> None:
     """Move the codes of a block of inputs in place, and the slope G d with them.
 
@@ -61,10 +68,11 @@ def _descend_block(
         slope: float64 (K, N).
         gram: float64 (K, K).
         block: which inputs.
+        limit: the largest code.
     """
     codes, own = (np.ascontiguousarray(part[block].T) for part in (rows, slope))
     # The column of an input, where the loop reads a row: rounding may leave G not quite symmetric.
-    descend(codes, own, np.ascontiguousarray(gram[block, block].T))
+    descend(codes, own, np.ascontiguousarray(gram[block, block].T), float(limit))
     moved = codes.T - rows[block]
     rows[block], slope[block] = codes.T, own.T
     for others in (slice(0, block.start), slice(block.stop, len(rows))):
@@ -72,7 +80,11 @@ def _descend_block(
 
 
 def descended_groups(
-    weight: Floats, scales: Floats, gram: NDArray[np.float64], sweeps: int = 5
+    weight: Floats,
+    scales: Floats,
+    gram: NDArray[np.float64],
+    sweeps: int = 5,
+    limit: int = INT8_MAX,
 ) -> NDArray[np.int8]:
     """The same for many small groups at once, from the nearest codes: a depthwise convolution's.
 
@@ -81,9 +93,10 @@ def descended_groups(
         scales: float (G, N), > 0.
         gram: float64 (G, K, K), the mean of x xᵀ of each group.
         sweeps: over all inputs; the descent ends before if nothing moves.
+        limit: the largest code.
 
     Returns:
-        int8 (G, N, K), in [-127, 127].
+        int8 (G, N, K), in [-limit, limit].
 
     Raises:
         ValueError: if arrays disagree or are not finite.
@@ -96,7 +109,7 @@ def descended_groups(
     if not np.isfinite(gram).all():
         raise ValueError("a Gram matrix has values that are not finite")
     target = in_steps(*flat).reshape(groups, outputs, columns).transpose(0, 2, 1)
-    rows = np.clip(np.rint(target), -INT8_MAX, INT8_MAX)
+    rows = np.clip(np.rint(target), -limit, limit)
     slope = gram @ (rows - target)
     energy = np.diagonal(gram, axis1=1, axis2=2)[:, :, None]
     lives = energy > 0
@@ -104,7 +117,7 @@ def descended_groups(
         moved = False
         for row in range(columns):
             there = slope[:, row] / np.where(lives[:, row], energy[:, row], 1.0)
-            best = np.clip(np.rint(rows[:, row] - there), -INT8_MAX, INT8_MAX)
+            best = np.clip(np.rint(rows[:, row] - there), -limit, limit)
             step = np.where(lives[:, row], best - rows[:, row], 0.0)
             if step.any():
                 slope += gram[:, :, row, None] * step[:, None, :]

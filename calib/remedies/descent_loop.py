@@ -4,12 +4,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_CODE_MAX = 127.0
-
 
 @njit(cache=True, nogil=True)
 def descend(
-    rows: NDArray[np.float64], slope: NDArray[np.float64], gram: NDArray[np.float64]
+    rows: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    limit: float,
 ) -> None:
     """Move the codes of a few inputs in place, one input after another, and the slope with them.
 
@@ -19,6 +20,7 @@ def descend(
         rows: float64 (outputs, inputs), the codes.
         slope: float64 (outputs, inputs), G d.
         gram: float64 (inputs, inputs): row k is what moving input k by 1 adds to the slope.
+        limit: the largest code.
     """
     for output in range(rows.shape[0]):
         codes, own = rows[output], slope[output]
@@ -26,7 +28,7 @@ def descend(
             energy = gram[index, index]
             if energy > 0.0:
                 best = np.rint(codes[index] - own[index] / energy)
-                best = min(max(best, -_CODE_MAX), _CODE_MAX)
+                best = min(max(best, -limit), limit)
                 step = best - codes[index]
                 if step != 0.0:
                     for other in range(codes.size):

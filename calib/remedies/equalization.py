@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from calib.remedies.quantized_input import Equalized, Reader, inverse, quantized_rows
 from calib.remedies.rounding import INT8_MAX
 
 EXPONENTS = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
@@ -30,47 +31,6 @@ _NEARLY = 1.06
 """A quarter of a dB is not worth another operation."""
 _HALF_STEP = 0.5
 """Room for the rounding of the shift: a channel's ends move by up to half a step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A node that reads the activation.
-
-    Attributes:
-        weight: float64 (groups, outputs a group, columns a group).
-        rows: float32 (groups, rows, columns a group): what it reads.
-        taps: columns of an input channel.
-    """
-
-    weight: NDArray[np.float64]
-    rows: NDArray[np.float32]
-    taps: int = 1
-
-    def by_column(self, by_channel: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Values of channels as float32 (groups, 1, columns a group)."""
-        repeated = np.repeat(by_channel, self.taps).astype(np.float32)
-        return repeated.reshape(len(self.weight), 1, -1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Equalized:
-    """A choice for one activation, and what it gives.
-
-    Attributes:
-        gain: float64 (channels,) > 0; 0 for the channels of `side`.
-        offset: float64 (channels,), a whole number of steps each; None = no shift.
-        amax: threshold of x'; where there is a shift it belongs to it.
-        exponent: a; None = left as it is.
-        side: channels that go past the quantizer in float, ascending.
-        error: mean squared error of the readers' outputs over their variance, bias apart.
-    """
-
-    gain: NDArray[np.float64]
-    offset: NDArray[np.float64] | None
-    amax: float
-    exponent: float | None
-    side: tuple[int, ...] = ()
-    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +55,13 @@ class Options:
         shift: whether channels may be shifted.
         side: how many channels may go past the quantizer in float.
         exponents: a to try.
+        unsigned: whether a grid has a zero point of its own where there is no shift.
     """
 
     shift: bool = True
     side: int = 0
     exponents: tuple[float, ...] = EXPONENTS
+    unsigned: bool = False
 
 
 class _Judge:
@@ -110,7 +72,7 @@ class _Judge:
         most = min(max(_VALUES_MAX // max(groups * columns, 1), _ROWS_MIN), _ROWS_MAX)
         step = -(-count // most)
         rows = np.ascontiguousarray(reader.rows[:, ::step])
-        self._reader = Reader(reader.weight, rows, reader.taps)
+        self._reader = replace(reader, rows=rows)
         self._weight = reader.weight.astype(np.float32)
         exact = np.matmul(rows, self._weight.transpose(0, 2, 1))
         self._variance = float(exact.var(axis=1, dtype=np.float64).sum())
@@ -123,31 +85,36 @@ class _Judge:
         """
         if not self._variance:
             return 0.0
-        back = self._reader.by_column(_inverse(choice.gain))
+        back = self._reader.by_column(inverse(choice.gain))
         weight = self._weight * back
         moved, rounded = quantized_rows(self._reader, choice)
         error = np.matmul(rounded - moved, weight.transpose(0, 2, 1))
         of_inputs = float(error.var(axis=1, dtype=np.float64).sum())
-        energy = np.square(_rounding(weight), dtype=np.float64).sum(axis=1)
+        energy = np.square(_rounding(weight, self._reader.limit), dtype=np.float64).sum(axis=1)
         of_weights = float((energy * moved.var(axis=1, dtype=np.float64)).sum())
         return (of_inputs + _BETTER_ROUNDING * of_weights) / self._variance
 
 
-def _rounding(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def _rounding(weight: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
     """What rounding to the nearest codes of each output's own scale changes."""
-    step = np.abs(weight).max(axis=2, keepdims=True) / np.float32(INT8_MAX)
+    step = np.abs(weight).max(axis=2, keepdims=True) / np.float32(limit)
     step = np.where(step > 0, step, np.float32(1))
     return np.asarray(np.rint(weight / step) * step - weight, dtype=np.float32)
 
 
-def as_it_is(extremes: Extremes, readers: Sequence[Reader]) -> Equalized:
+def as_it_is(extremes: Extremes, readers: Sequence[Reader], *, unsigned: bool = False) -> Equalized:
     """No factor, no shift."""
-    return _measured(_unchanged(extremes), [_Judge(reader) for reader in readers])
+    return _measured(_unchanged(extremes, unsigned), [_Judge(reader) for reader in readers])
 
 
-def _unchanged(extremes: Extremes) -> Equalized:
+def _unchanged(extremes: Extremes, unsigned: bool) -> Equalized:
     amax = float(np.maximum(np.abs(extremes.low), np.abs(extremes.high)).max(initial=0.0)) or 1.0
-    return Equalized(np.ones(len(extremes.low)), None, amax, None)
+    gain = np.ones(len(extremes.low))
+    return Equalized(gain, None, amax, None, span=_span(extremes, gain) if unsigned else None)
+
+
+def _span(extremes: Extremes, gain: NDArray[np.float64]) -> tuple[float, float]:
+    return float((extremes.low * gain).min()), float((extremes.high * gain).max())
 
 
 def choices(
@@ -162,17 +129,17 @@ def choices(
     """
     judges = [_Judge(reader) for reader in readers]
     widest = _widest_weights(len(extremes.low), readers)
-    found = [_measured(_unchanged(extremes), judges)]
+    found = [_measured(_unchanged(extremes, options.unsigned), judges)]
     for shift in (False, True) if options.shift else (False,):
         plain = [
-            _measured(_choice(extremes, widest, exponent, shift=shift), judges)
+            _measured(_choice(extremes, widest, exponent, shift, options.unsigned), judges)
             for exponent in options.exponents
         ]
         found += plain
         if options.side:
             # Where the factors are good, channels beside are tried too.
             for choice in sorted(plain, key=lambda c: c.error)[:_WITH_SIDE]:
-                found.append(_measured(_with_side(extremes, widest, choice, options.side), judges))
+                found.append(_measured(_with_side(extremes, widest, choice, options), judges))
     return tuple(found)
 
 
@@ -196,14 +163,15 @@ def best(found: Sequence[Equalized], *, scale: bool, shift: bool, side: bool) ->
 
 
 def _with_side(
-    extremes: Extremes, widest: NDArray[np.float64], choice: Equalized, count: int
+    extremes: Extremes, widest: NDArray[np.float64], choice: Equalized, options: Options
 ) -> Equalized:
     """The same with the channels of the widest weights beside the quantizer."""
     if choice.exponent is None:
         raise AssertionError("only a factor's choice is refined")
-    side = _widest_columns(widest, choice.gain, count)
+    side = _widest_columns(widest, choice.gain, options.side)
     shift = choice.offset is not None
-    return _beside(_choice(extremes.without(side), widest, choice.exponent, shift=shift), side)
+    left = extremes.without(side)
+    return _beside(_choice(left, widest, choice.exponent, shift, options.unsigned), side)
 
 
 def _widest_columns(
@@ -235,7 +203,7 @@ def _widest_weights(channels: int, readers: Sequence[Reader]) -> NDArray[np.floa
 
 
 def _choice(
-    extremes: Extremes, widest: NDArray[np.float64], exponent: float, *, shift: bool
+    extremes: Extremes, widest: NDArray[np.float64], exponent: float, shift: bool, unsigned: bool
 ) -> Equalized:
     low, high = extremes.low, extremes.high
     half = (high - low) / 2 if shift else np.maximum(np.abs(low), np.abs(high))
@@ -246,7 +214,8 @@ def _choice(
     scale = np.where(lives, scale, np.median(scale[lives]))
     gain = 1 / (scale * (half / scale).max())
     if not shift:
-        return Equalized(gain, None, 1.0, exponent)
+        span = _span(extremes, gain) if unsigned else None
+        return Equalized(gain, None, 1.0, exponent, span=span)
     step = 1 / (INT8_MAX - _HALF_STEP)
     offset = -np.rint((high + low) / 2 * gain / step) * step
     return Equalized(gain, offset, INT8_MAX * step, exponent)
@@ -255,40 +224,3 @@ def _choice(
 def _measured(choice: Equalized, readers: Sequence[_Judge]) -> Equalized:
     error = sum(judge.output_error(choice) for judge in readers) / len(readers)
     return replace(choice, error=error)
-
-
-def scaled_weight(reader: Reader, choice: Equalized) -> NDArray[np.float64]:
-    """W' = W / gain, zero for the channels beside; float64 of the weight's shape."""
-    return reader.weight * reader.by_column(_inverse(choice.gain))
-
-
-def _inverse(gain: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(1.0, gain, out=np.zeros_like(gain), where=gain > 0)
-
-
-def quantized_rows(
-    reader: Reader, choice: Equalized
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """X' and what INT8 makes of it, both float32 of the rows' shape."""
-    moved = reader.rows * reader.by_column(choice.gain)
-    if choice.offset is not None:
-        moved += reader.by_column(choice.offset)
-    step = np.float32(choice.amax / INT8_MAX)
-    return moved, np.clip(np.rint(moved / step), -INT8_MAX, INT8_MAX) * step
-
-
-def quantized_covariance(
-    reader: Reader, choice: Equalized, covariance: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Covariance of what INT8 makes of X', from that of X; float64 (groups, columns, columns).
-
-    Rounding adds step²/12 to the variance of each column that changes at all, and is independent
-    of the columns.
-    """
-    gain = reader.by_column(choice.gain).astype(np.float64)
-    found = covariance * gain * gain.transpose(0, 2, 1)
-    step = choice.amax / INT8_MAX
-    index = np.arange(found.shape[1])
-    variance = found[:, index, index]
-    found[:, index, index] += np.where(variance > 0, step * step / 12, 0.0)
-    return found

@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.remedies.rounding import Floats, clipped_codes, in_steps, nearest_codes, refuse_bad_layer
+from calib.remedies.rounding import (
+    INT8_MAX,
+    Floats,
+    clipped_codes,
+    in_steps,
+    nearest_codes,
+    refuse_bad_layer,
+)
 
 _ATTEMPTS = 4
 
@@ -14,6 +21,7 @@ def gptq_codes(
     gram: NDArray[np.float64],
     damping: float = 0.01,
     block: int = 128,
+    limit: int = INT8_MAX,
 ) -> NDArray[np.int8]:
     """Codes whose errors make up for each other over the inputs that the layer gets.
 
@@ -33,9 +41,10 @@ def gptq_codes(
         damping: what is added to the diagonal, as a share of its mean over inputs that were not
             always 0. Raised tenfold, up to three times, where the matrix cannot be factorised.
         block: inputs rounded between two updates of those after them; only speed depends on it.
+        limit: the largest code.
 
     Returns:
-        int8 (N, K), in [-127, 127].
+        int8 (N, K), in [-limit, limit].
 
     Raises:
         ValueError: if arrays disagree or are not finite, or the Gram matrix cannot be factorised.
@@ -44,10 +53,11 @@ def gptq_codes(
     diagonal = gram.diagonal()
     order = np.argsort(-diagonal, kind="stable")
     order = order[diagonal[order] > 0]
-    codes = nearest_codes(weight, scales)
+    codes = nearest_codes(weight, scales, limit)
     if order.size:
         feedback = _feedback(gram[np.ix_(order, order)], damping)
-        codes[:, order] = _rounded(in_steps(weight, scales)[:, order].T, feedback, block).T
+        target = in_steps(weight, scales)[:, order].T
+        codes[:, order] = _rounded(target, feedback, block, limit).T
     return codes
 
 
@@ -69,7 +79,7 @@ def _feedback(gram: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
 
 
 def _rounded(
-    target: NDArray[np.float64], feedback: NDArray[np.float64], block: int
+    target: NDArray[np.float64], feedback: NDArray[np.float64], block: int, limit: int
 ) -> NDArray[np.int8]:
     """int8 (K, N): the rows of the target rounded one after the other.
 
@@ -77,6 +87,7 @@ def _rounded(
         target: float64 (K, N), the weight in steps, a row an input.
         feedback: float64 (K, K), strictly above its diagonal what of a row's error goes where.
         block: rows between two updates of the rest.
+        limit: the largest code.
     """
     shifted = np.array(target)
     codes = np.empty(target.shape, dtype=np.int8)
@@ -85,7 +96,7 @@ def _rounded(
         stop = min(start + block, len(target))
         for row in range(start, stop):
             shifted[row] += feedback[start:row, row] @ error[start:row]
-            codes[row] = clipped_codes(shifted[row])
+            codes[row] = clipped_codes(shifted[row], limit)
             error[row] = target[row] - codes[row]
         shifted[stop:] += feedback[start:stop, stop:].T @ error[start:stop]
     return codes

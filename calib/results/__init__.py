@@ -52,6 +52,7 @@ from calib.results.kinds import (
     Verdict,
 )
 from calib.results.metrics import ClassMetric, MetricScore
+from calib.results.placement import PlacementRecord, PlacementTrial
 from calib.results.remedies import (
     FloatTrial,
     GroupRecord,
@@ -107,6 +108,8 @@ __all__ = [
     "NotFiniteRecord",
     "PairedScore",
     "PairedVerdict",
+    "PlacementRecord",
+    "PlacementTrial",
     "PointRecord",
     "Precision",
     "RangeExcess",

@@ -10,6 +10,7 @@ from calib.results.calibration import CalibrationRecord
 from calib.results.candidates import CandidateRecord
 from calib.results.inputs import DataRecord, Environment, ModelRecord
 from calib.results.judgement import RunVerdict
+from calib.results.placement import PlacementRecord
 from calib.results.remedies import RemediesRecord
 from calib.results.speed import SpeedRecord
 
@@ -39,6 +40,9 @@ class RunResult(Record):
     calibration: CalibrationRecord
     remedies: RemediesRecord | None = Field(
         default=None, description="What was done to the model before it was quantized."
+    )
+    placement: PlacementRecord | None = Field(
+        default=None, description="Where integers run, where that was measured."
     )
     audit: AuditRecord | None = Field(
         default=None, description="Of the calibration data; None where it was not asked for."

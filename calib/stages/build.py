@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +12,16 @@ from calib.graph.bias import takes_bias
 from calib.graph.channel_affine import ChannelAffine, apply_affines
 from calib.graph.linear import Linear
 from calib.graph.load import Graph
+from calib.graph.native import Range, insert_native_qdq, native_tensors, rounded_twice
 from calib.graph.qdq import Corrections, QuantizedWeight, insert_qdq
 from calib.graph.select import Selection, select
 from calib.graph.selection_spec import SelectionSpec
 from calib.remedies.bias_correction import bias_shift
-from calib.remedies.coordinate_descent import descended_codes, descended_groups
-from calib.remedies.equalization import (
-    Equalized,
-    Reader,
-    quantized_covariance,
-    quantized_rows,
-    scaled_weight,
-)
-from calib.remedies.gptq import gptq_codes
-from calib.remedies.moments import covariance_from_rows
-from calib.remedies.rounding import largest_scales, nearest_codes
+from calib.remedies.quantized_input import Equalized, Reader, quantized_rows, scaled_weight
+from calib.stages.codes import Rounding, rounded
 from calib.stages.fit import Fitted
+from calib.stages.native import ranges_from
 
-Rounding = Literal["nearest", "gptq"]
-_SWEEPS = 2
-"""Of coordinate descent over GPTQ's codes: the first ones give nearly all."""
 _SIDE = "the few channels of an activation that go past its quantizer"
 
 
@@ -99,6 +88,8 @@ class Built:
         floats: nodes that `selection` leaves in float beyond the config's rules, and why.
         found: the corrections before weights took up factors of what reads them; they hold for
             the same plan with more nodes in float.
+        limit: the largest code of a weight.
+        ranges: of the native layout: (minimum, maximum) by activation; None for TensorRT's.
     """
 
     graph: Graph
@@ -108,9 +99,15 @@ class Built:
     corrections: Corrections
     floats: Mapping[str, str]
     found: Corrections
+    limit: int
+    ranges: Mapping[str, Range] | None = None
 
     def int8(self) -> Graph:
-        """The INT8 model."""
+        """The INT8 model in the layout that was asked for."""
+        if self.ranges is not None:
+            return insert_native_qdq(
+                self.graph, self.selection, self.ranges, self.corrections, limit=self.limit
+            )
         return insert_qdq(self.graph, self.selection, self.amax, self.corrections)
 
 
@@ -118,7 +115,7 @@ def reader_from(source: Source, linear: Linear) -> Reader:
     """The node's weight and what it reads."""
     weight = linear.matrices(weight_of(source.graph, linear))
     rows = source.fitted.samples[linear.tensor].rows[source.fitted.windows[linear.node]]
-    return Reader(weight, rows, linear.taps)
+    return Reader(weight, rows, linear.taps, source.spec.weight_limit)
 
 
 def weight_of(graph: Graph, linear: Linear) -> NDArray[np.float32]:
@@ -142,25 +139,61 @@ def build(source: Source, plan: Plan, known: Corrections | None = None) -> Built
         plan: what to do.
         known: the corrections of the same plan with fewer nodes in float, not to find them again.
     """
-    treated = [linear for node, linear in source.linears.items() if node not in plan.floats]
-    changed = {t: c for t, c in plan.equalized.items() if c.exponent is not None}
-    affines = {t: ChannelAffine(c.gain, c.offset, c.side) for t, c in changed.items()}
-    graph, renamed = apply_affines(source.graph, treated, affines)
+    treated = _treated(source, plan)
+    graph, renamed, scaled = _rewritten(source, plan, treated)
     beside = [f"{linear.node}_{name}" for linear in treated for name in ("side", "with_side")]
     present = {str(node.name) for node in graph.graph}
     sides = {name: _SIDE for name in beside if name in present}
     floats = {**sides, **source.unfit, **plan.floats}
-    sites = source.selection.activations
-    quantized = {site.tensor for site in sites if site.node not in plan.floats}
-    fixed = (quantized - renamed.keys()) | source.kept
-    scaled = absorb(graph, renamed.values(), fixed)
     selection = select(graph, source.spec, floats)
+    changed = {t: c for t, c in plan.equalized.items() if c.exponent is not None}
     amax = {**source.fitted.amax, **{t: _largest(source, t) for t in source.fitted.samples}}
     amax.update({renamed[t]: c.amax for t, c in changed.items() if t in renamed})
     aligned = {renamed[t] for t, c in changed.items() if t in renamed and c.offset is not None}
     found = _without(known, plan.floats) if known else _corrections(source, plan, treated)
     corrections = _scaled(found, scaled)
-    return Built(graph, selection, amax, frozenset(aligned), corrections, floats, found)
+    limit = source.spec.weight_limit
+    native = source.spec.layout == "native"
+    ranges = ranges_from(source.fitted, plan.equalized, renamed, amax) if native else None
+    return Built(
+        graph, selection, amax, frozenset(aligned), corrections, floats, found, limit, ranges
+    )
+
+
+def settled(source: Source, plan: Plan, plain: Mapping[str, Equalized]) -> Plan:
+    """The plan without the factors and shifts that a native model would round twice for.
+
+    Args:
+        source: what it is for.
+        plan: with nothing in float by choice.
+        plain: each activation left as it is.
+    """
+    if source.spec.layout != "native":
+        return plan
+    graph, renamed, _ = _rewritten(source, plan, _treated(source, plan))
+    left = rounded_twice(graph, select(graph, source.spec, source.unfit), renamed)
+    return replace(plan, equalized={**plan.equalized, **{t: plain[t] for t in left}})
+
+
+def _treated(source: Source, plan: Plan) -> list[Linear]:
+    return [linear for node, linear in source.linears.items() if node not in plan.floats]
+
+
+def _rewritten(
+    source: Source, plan: Plan, treated: list[Linear]
+) -> tuple[Graph, Mapping[str, str], Mapping[str, NDArray[np.float64]]]:
+    """The FP32 model, activations' new names by the old ones, factors that weights took up."""
+    changed = {t: c for t, c in plan.equalized.items() if c.exponent is not None}
+    affines = {t: ChannelAffine(c.gain, c.offset, c.side) for t, c in changed.items()}
+    graph, renamed = apply_affines(source.graph, treated, affines)
+    sites = source.selection.activations
+    quantized = {site.tensor for site in sites if site.node not in plan.floats}
+    if source.spec.layout == "native":
+        # What integer nodes make has a range that was seen.
+        made = native_tensors(source.graph, source.selection)
+        quantized |= {*made} - source.fitted.samples.keys()
+    scaled = absorb(graph, renamed.values(), (quantized - renamed.keys()) | source.kept)
+    return graph, renamed, scaled
 
 
 def _scaled(corrections: Corrections, factors: Mapping[str, NDArray[np.float64]]) -> Corrections:
@@ -213,47 +246,6 @@ def _corrected(
     if linear.node not in addable or not (plan.correct_bias or choice.offset is not None):
         return weight, None
     return weight, _bias(reader, choice, codes, scales, measured=plan.correct_bias)
-
-
-def rounded(
-    reader: Reader,
-    choice: Equalized,
-    rounding: Rounding,
-    covariance: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """The codes (groups, outputs a group, columns a group) and the scales (outputs,).
-
-    The Gram matrix is that of the quantized inputs about their mean, which a bias takes care of.
-
-    Args:
-        reader: what is rounded.
-        choice: what is done to its input.
-        rounding: how.
-        covariance: of its input as it was, (groups, columns a group, the same); where there is
-            none, the reader's rows have to do.
-    """
-    weight = scaled_weight(reader, choice)
-    scales = largest_scales(weight.reshape(-1, weight.shape[2])).reshape(weight.shape[:2])
-    if rounding == "nearest":
-        flat = nearest_codes(weight.reshape(-1, weight.shape[2]), scales.ravel())
-        return flat.reshape(weight.shape), scales.ravel()
-    if covariance is None:
-        _, inputs = quantized_rows(reader, choice)
-        grams = covariance_from_rows(inputs).astype(np.float64)
-    else:
-        grams = quantized_covariance(reader, choice, covariance)
-    if len(weight) > 1:
-        return descended_groups(weight, scales, grams, sweeps=2 * _SWEEPS), scales.ravel()
-    (matrix,), (own,), (gram,) = weight, scales, grams
-    return _together(matrix, own, gram)[None], scales.ravel()
-
-
-def _together(
-    weight: NDArray[np.float64], scales: NDArray[np.float32], gram: NDArray[np.float64]
-) -> NDArray[np.int8]:
-    """One group's codes whose errors cancel; inputs that never change leave the nearest."""
-    first = gptq_codes(weight, scales, gram)
-    return descended_codes(weight, scales, gram, first, sweeps=_SWEEPS)
 
 
 def _bias(

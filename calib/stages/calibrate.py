@@ -1,28 +1,33 @@
 """One pass over the calibration data, and the candidates that come out of it."""
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from calib.backends.processor import prefers_unsigned
-from calib.calibrators import TensorStatistics
 from calib.graph.fp16 import to_fp16
 from calib.graph.load import Graph
-from calib.graph.native import Range, insert_native_qdq, native_tensors, unsigned_grid
+from calib.graph.native import (
+    BETWEEN,
+    Range,
+    insert_native_qdq,
+    native_tensors,
+    unsigned_grid,
+)
 from calib.graph.qdq import Corrections, insert_qdq, scale_from_amax
 from calib.graph.save import save_model
 from calib.graph.select import Selection
 from calib.graph.unsigned import with_unsigned_activations
 from calib.progress import Advance
-from calib.results import CalibrationRecord, Precision
+from calib.results import CalibrationRecord, PlacementRecord, Precision
 from calib.stages.calibration_record import calibration_record, calibration_warnings
 from calib.stages.improve import Remedied
 from calib.stages.inputs import Inputs
+from calib.stages.native import clipped_ranges, other_thresholds
 from calib.stages.observation import observed
 from calib.stages.prepare import prepared, without_unfit
 from calib.stages.shard import Shard
-from calib.stages.thresholds import find_growth, find_thresholds, other_thresholds
+from calib.stages.thresholds import find_growth, find_thresholds
 from calib.stages.unfit import why_unfit
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
@@ -55,6 +60,8 @@ class Calibration:
         statistics_file: the saved histograms.
         digest: of everything the statistics depend on.
         remedied: what remedies did, if they were asked for.
+        between: of the native layout: operators without weights that run in integers.
+        placement: how that was chosen, if it was measured.
     """
 
     plain: Graph
@@ -68,6 +75,8 @@ class Calibration:
     digest: str
     remedied: Remedied | None = None
     ranges: dict[str, dict[str, Range]] = field(default_factory=dict)
+    between: frozenset[str] = BETWEEN
+    placement: PlacementRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,8 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
     if bench.experiment.quantization.layout == "native":
         wanted = native_tensors(graph, selection)
         for name, found in amax.items():
-            ranges[name] = _clipped(wanted, whole, {**others.get(name, {}), **found})
+            both = {**others.get(name, {}), **found}
+            ranges[name] = clipped_ranges(wanted, whole, both, ready.amax)
     return Calibration(
         plain=ready.plain,
         graph=graph,
@@ -140,19 +150,6 @@ def calibrate(bench: Workbench, inputs: Inputs) -> Calibration:
         remedied=ready.remedied,
         ranges=ranges,
     )
-
-
-def _clipped(
-    tensors: Iterable[str], whole: Mapping[str, TensorStatistics], amax: Mapping[str, float]
-) -> dict[str, Range]:
-    """What was seen of each tensor that has a threshold, as far as that lets it."""
-    return {
-        name: (max(whole[name].minimum, -amax[name]), min(whole[name].maximum, amax[name]))
-        if whole[name].count
-        else (-amax[name], amax[name])
-        for name in tensors
-        if name in amax
-    }
 
 
 def build_candidates(
@@ -208,15 +205,12 @@ def _int8(
         "selection": bench.experiment.quantization.model_dump(mode="json"),
         "twin": is_twin,
         "ranges": native,
+        "between": sorted(calibration.between),
+        "nodes": sorted(calibration.selection.quantized_nodes),
     }
 
     def make(folder: Path, _: Advance) -> None:
-        model, selection = calibration.graph, calibration.selection
-        graph = (
-            insert_qdq(model, selection, amax, calibration.corrections)
-            if native is None
-            else insert_native_qdq(model, selection, native, calibration.corrections)
-        )
+        graph = _quantized(bench, calibration, calibrator)
         warnings: tuple[str, ...] = ()
         if rest is Precision.FP16:
             graph, warnings = to_fp16(graph)
@@ -241,6 +235,22 @@ def _int8(
         found.digest,
         _warnings(found.path),
         twin=found.path / TWIN_NAME if is_twin else None,
+    )
+
+
+def _quantized(bench: Workbench, calibration: Calibration, calibrator: str) -> Graph:
+    """The INT8 model in the layout of the config, the rest as it was."""
+    model, selection = calibration.graph, calibration.selection
+    ranges = calibration.ranges.get(calibrator)
+    if ranges is None:
+        return insert_qdq(model, selection, calibration.amax[calibrator], calibration.corrections)
+    return insert_native_qdq(
+        model,
+        selection,
+        ranges,
+        calibration.corrections,
+        limit=bench.experiment.quantization.weight_limit,
+        between=calibration.between,
     )
 
 

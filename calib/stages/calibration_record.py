@@ -66,7 +66,7 @@ def calibration_record(
         tolerance_pct=tolerance,
         calibrators=tuple(thresholds),
         activations=activations,
-        weights=weight_records(graph, selection),
+        weights=weight_records(graph, selection, bench.experiment.quantization.weight_limit),
         left_alone=selection.left_alone,
         not_finite=tuple(_not_finite(s) for s in statistics.values() if s.not_finite.values),
     )

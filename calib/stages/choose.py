@@ -19,15 +19,17 @@ from calib.calibrators import AutoSpec, TensorParts, TensorStatistics, amax_from
 from calib.calibrators.auto import least_error
 from calib.errors import ConfigError
 from calib.graph.load import Graph
+from calib.graph.native import Range, insert_native_qdq, native_tensors
 from calib.graph.qdq import insert_qdq
 from calib.graph.save import save_model
-from calib.graph.select import Selection
 from calib.graph.trial import TrialOutput, trial_model
 from calib.progress import Advance
 from calib.stages.inputs import Inputs
+from calib.stages.native import clipped_ranges, other_thresholds
 from calib.stages.observation import Observed
 from calib.stages.panel import open_panel
 from calib.stages.prepare import Prepared
+from calib.stages.unfit import why_unfit
 from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 from data_loaders import Batch
@@ -59,9 +61,11 @@ def choose(
         free = tuple(s for s in ready.selection.activations if s.tensor not in ready.amax)
         if free:
             some = replace(ready.selection, activations=free)
-            errors = _trial(bench, inputs, ready.graph, some, seen, spec, folder, advance)
+            errors = _trial(
+                bench, inputs, replace(ready, selection=some), seen, spec, folder, advance
+            )
             mixture = {**chosen, **choices(errors)}
-            chosen = _best(bench, inputs, ready, spec, statistics, [mixture, *proposals])
+            chosen = _best(bench, inputs, ready, seen, spec, [mixture, *proposals])
         write_atomically(folder / "chosen.json", json.dumps(chosen))
 
     found = bench.artifact("trial", f"choose {spec.name}", key, make)
@@ -72,25 +76,50 @@ def _best(
     bench: Workbench,
     inputs: Inputs,
     ready: Prepared,
+    seen: Observed,
     spec: AutoSpec,
-    statistics: Mapping[str, TensorStatistics],
     proposals: list[dict[str, str]],
 ) -> dict[str, str]:
     """The proposal of least error at the model's scores; each set of thresholds is run once."""
     by_name = {candidate.name: candidate for candidate in spec.candidates}
+    whole = {name: parts.whole() for name, parts in seen.content.parts.items()}
+    tensors = ready.selection.activation_tensors
     panel = open_panel(bench, inputs, ready.plain)
     known: dict[tuple[float, ...], float] = {}
 
     def noise(proposal: Mapping[str, str]) -> float:
-        amax = {n: amax_from_statistics(by_name[proposal[n]], s) for n, s in statistics.items()}
+        amax = {n: amax_from_statistics(by_name[proposal[n]], whole[n]) for n in tensors}
         fixed = {**amax, **ready.amax}
         thresholds = tuple(fixed.values())
         if thresholds not in known:
-            model = insert_qdq(ready.graph, ready.selection, fixed, ready.corrections)
+            model = _int8(bench, ready, spec, whole, fixed)
             known[thresholds] = panel.judge(model).noise
         return known[thresholds]
 
     return min(proposals, key=noise)
+
+
+def _int8(
+    bench: Workbench,
+    ready: Prepared,
+    spec: AutoSpec,
+    whole: Mapping[str, TensorStatistics],
+    amax: Mapping[str, float],
+) -> Graph:
+    """The INT8 model at these thresholds, in the layout that is asked for."""
+    asked = bench.experiment.quantization
+    if asked.layout == "tensorrt":
+        return insert_qdq(ready.graph, ready.selection, amax, ready.corrections)
+    wanted = native_tensors(ready.graph, ready.selection)
+    rest = {n: s for n, s in whole.items() if n not in amax and why_unfit(s) is None}
+    both = {**other_thresholds(spec, rest), **amax}
+    return insert_native_qdq(
+        ready.graph,
+        ready.selection,
+        clipped_ranges(wanted, whole, both, ready.amax),
+        ready.corrections,
+        limit=asked.weight_limit,
+    )
 
 
 def choices(errors: TensorErrors) -> dict[str, str]:
@@ -101,8 +130,7 @@ def choices(errors: TensorErrors) -> dict[str, str]:
 def _trial(
     bench: Workbench,
     inputs: Inputs,
-    graph: Graph,
-    selection: Selection,
+    ready: Prepared,
     seen: Observed,
     spec: AutoSpec,
     folder: Path,
@@ -115,7 +143,11 @@ def _trial(
         candidate.name: {name: amax_from_statistics(candidate, s) for name, s in rest.items()}
         for candidate in spec.candidates
     }
-    model, outputs = trial_model(graph, selection, amax)
+    ranges: dict[str, dict[str, Range]] | None = None
+    if bench.experiment.quantization.layout == "native":
+        tensors = ready.selection.activation_tensors
+        ranges = {name: clipped_ranges(tensors, rest, amax[name], {}) for name in amax}
+    model, outputs = trial_model(ready.graph, ready.selection, amax, ranges)
     path = folder / "trial.onnx"
     save_model(model, path)
     # At its higher levels the runtime would merge Q/DQ pairs with their neighbours.

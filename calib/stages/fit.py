@@ -40,12 +40,14 @@ class Fitted:
         amax: the largest |x| of every other quantized activation.
         windows: by node.
         unfit: activations that INT8 cannot hold, and why.
+        spans: the smallest and the largest x of what `amax` has.
     """
 
     samples: dict[str, ChannelSample]
     amax: dict[str, float]
     windows: dict[str, Window]
     unfit: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def window_from_linear(linear: Linear) -> Window:
@@ -113,6 +115,7 @@ def fit(
         {**empty, **{name: seen.amax or SAFE_AMAX for name, seen in others_found.items()}},
         windows,
         unfit,
+        {n: (s.minimum, s.maximum) for n, s in others_found.items() if s.count and n not in unfit},
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from calib.graph.groups import groups_from_selection
 from calib.graph.linear import linears
 from calib.graph.load import Graph
+from calib.graph.native import native_tensors
 from calib.graph.qdq import Corrections, QuantizedWeight
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
@@ -142,9 +143,15 @@ def _improve(task: _Task, folder: Path) -> tuple[Built, RemediesRecord]:
     search = Search(panel, task.journal, task.advance, task.stopped, folder)
     nodes = linears(graph, task.selection)
     read = {linear.tensor for linear in nodes.values()}
-    others = [tensor for tensor in task.selection.activation_tensors if tensor not in read]
+    spec = bench.experiment.quantization
+    rounded = (
+        native_tensors(graph, task.selection)
+        if spec.layout == "native"
+        else task.selection.activation_tensors
+    )
+    others = [tensor for tensor in rounded if tensor not in read]
     fitted = fit(bench, inputs, graph, nodes, others, task.advance)
-    spec, threads = bench.experiment.quantization, bench.backend.threads
+    threads = bench.backend.threads
     scores = frozenset(score.tensor for score in panel.scores)
     unfit = floats_from(task.selection, fitted.unfit)
     selection = select(graph, spec, unfit) if unfit else task.selection

@@ -8,8 +8,9 @@ import numpy as np
 
 from calib.graph.qdq import Corrections
 from calib.graph.selection_spec import RemedyName
-from calib.remedies.equalization import Equalized, Extremes, Options, as_it_is, best, choices
-from calib.stages.build import Built, Plan, Source, biased, build
+from calib.remedies.equalization import Extremes, Options, as_it_is, best, choices
+from calib.remedies.quantized_input import Equalized
+from calib.stages.build import Built, Plan, Source, biased, build, settled
 from calib.stages.mixed import Mixed, Search
 from calib.stages.panel import OutputError
 from calib.store import digest_from_key
@@ -61,7 +62,7 @@ def climb(source: Source, search: Search) -> tuple[Step, ...]:
         if search.stopped():
             break
         last = last_kept(steps)
-        plan = remedy.change(last.plan)
+        plan = settled(source, remedy.change(last.plan), plain.equalized)
         if all(plan != step.plan for step in steps):
             steps.append(_step(source, search, remedy, plan, steps))
     return tuple(steps)
@@ -217,14 +218,16 @@ def _tried(source: Source, tensor: str, addable: frozenset[str]) -> tuple[Equali
     nodes = [linear for linear in source.linears.values() if linear.tensor == tensor]
     readers = list(source.readers(tensor).values())
     extremes = Extremes(*sample.expected)
+    unsigned = source.spec.layout == "native"
     if any(linear.pads is None for linear in nodes):
-        return (as_it_is(extremes, readers),)
+        return (as_it_is(extremes, readers, unsigned=unsigned),)
     plain = all(not linear.kernel for linear in nodes)
     few = len(sample.low) * _SIDE_SHARE_MAX >= _SIDE_CHANNELS
     options = Options(
         # A convolution pads with zeros, which a shift would move.
         shift=all(not linear.is_padded and linear.node in addable for linear in nodes),
         side=_SIDE_CHANNELS if plain and few else 0,
+        unsigned=unsigned,
     )
     return choices(extremes, readers, options)
 

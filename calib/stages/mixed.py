@@ -1,8 +1,9 @@
 """Each group of nodes alone, then the smallest part of them in float that the goal asks for."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from calib.graph.groups import Group, groups_from_selection
 from calib.graph.load import Graph
 from calib.graph.macs import macs_by_node
 from calib.graph.save import save_model
-from calib.graph.select import Selection
+from calib.graph.select import Selection, select
 from calib.graph.selection_spec import SelectionSpec
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.journal import Journal
@@ -29,6 +30,9 @@ _MARGIN_DB = 1.0
 ALONE_SAMPLES = 16
 TRIED_SAMPLES = 64
 TRIES_MAX = 24
+
+Measure = Callable[[frozenset[str], int], float]
+"""The noise at the scores with these groups in float, by about so many samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Search:
         journal: keeps what was measured.
         advance: told the samples run.
         stopped: whether somebody wants the best so far.
-        folder: for the model with switches, while it is needed.
+        folder: for models that are measured, while they are needed.
     """
 
     panel: Panel
@@ -92,17 +96,17 @@ def mixed(
     """
     spec = source.spec
     groups, total = groups_of(built.graph, built.selection, search.panel)
-    path = search.folder / "switched.onnx"
-    files = _write_switched(search.panel, built, groups, path)
-    with search.panel.bench.backend.engine(path) as engine:
-        measure = _measure(search, engine, groups, _digest(files))
+    with _by_switches(search, built, groups) as by_switches:
         names = [group.name for group in groups]
         alone = dict(known) if known is not None else dict.fromkeys(names, 0.0)
         for name in names if known is None else ():
             if not search.stopped():
-                alone[name] = measure(frozenset(names) - {name}, ALONE_SAMPLES)
+                alone[name] = by_switches(frozenset(names) - {name}, ALONE_SAMPLES)
         found = Found(frozenset(), 0.0, ())
         if spec.mixed_precision == "auto":
+            measure = by_switches
+            if built.ranges is not None:
+                measure = _by_graphs(search, source, built, groups)
             weighed = sum(group.macs for group in groups)
             goal = Goal(
                 _noise_goal(search.panel, spec),
@@ -117,8 +121,6 @@ def mixed(
                 TRIES_MAX,
                 search.stopped,
             )
-    for file in files:
-        file.unlink()
     return _outcome(groups, alone, found, total)
 
 
@@ -132,23 +134,67 @@ def _write_switched(
     panel: Panel, built: Built, groups: tuple[Group, ...], path: Path
 ) -> tuple[Path, ...]:
     """The files; in a function of its own, so that the graph's memory is let go."""
-    graph = switched(built.graph, built.selection, built.amax, built.corrections, groups)
+    graph = switched(
+        built.graph,
+        built.selection,
+        built.amax,
+        built.corrections,
+        groups,
+        ranges=built.ranges,
+        limit=built.limit,
+    )
     save_model(panel.exposed(graph), path, passing=True)
     return tuple(sorted(path.parent.glob(f"{path.name}*")))
+
+
+@contextmanager
+def _by_switches(search: Search, built: Built, groups: tuple[Group, ...]) -> Iterator[Measure]:
+    """One model with switches: a choice is a run."""
+    path = search.folder / "switched.onnx"
+    files = _write_switched(search.panel, built, groups, path)
+    with search.panel.bench.backend.engine(path) as engine:
+        yield _measure(search, engine, groups, _digest(files))
+    for file in files:
+        file.unlink()
+
+
+def _by_graphs(search: Search, source: Source, built: Built, groups: tuple[Group, ...]) -> Measure:
+    """A model for each choice: which outputs are rounded depends on what is around them."""
+    path = search.folder / "native.onnx"
+    save_model(built.int8(), path, passing=True)
+    files = tuple(sorted(path.parent.glob(f"{path.name}*")))
+    digest = _digest(files)
+    for file in files:
+        file.unlink()
+
+    def run(floats: frozenset[str], samples: int) -> float:
+        tried = {
+            n: "tried in float" for group in groups if group.name in floats for n in group.nodes
+        }
+        selection = select(built.graph, source.spec, {**built.floats, **tried})
+        found = search.panel.judge(replace(built, selection=selection).int8(), samples)
+        search.advance(found.samples)
+        return found.noise
+
+    return _kept(search, digest, run)
 
 
 def _digest(files: tuple[Path, ...]) -> str:
     return digest_from_key({"files": [sha256_from_file(file) for file in files]})
 
 
-def _measure(
-    search: Search, engine: Engine, groups: tuple[Group, ...], digest: str
-) -> Callable[[frozenset[str], int], float]:
+def _measure(search: Search, engine: Engine, groups: tuple[Group, ...], digest: str) -> Measure:
     def run(floats: frozenset[str], samples: int) -> float:
         on: NDArray[np.bool_] = np.array([group.name not in floats for group in groups])
         found = search.panel.judge_engine(engine, {ACTIVATIONS: on, WEIGHTS: on}, samples)
         search.advance(found.samples)
         return found.noise
+
+    return _kept(search, digest, run)
+
+
+def _kept(search: Search, digest: str, run: Measure) -> Measure:
+    """The same, from the journal where it was measured before."""
 
     def measure(floats: frozenset[str], samples: int) -> float:
         chosen = digest_from_key({"floats": sorted(floats)})

@@ -135,10 +135,10 @@ class Panel:
         """A copy of a variant of the model that shows the scores."""
         return tapped(graph, [score.tensor for score in self.scores])
 
-    def judge(self, graph: Graph) -> OutputError:
-        """Run a model as it is."""
+    def judge(self, graph: Graph, samples: int | None = None) -> OutputError:
+        """Run a model as it is; see `judge_engine`."""
         with self.bench.engine(self.exposed(graph)) as engine:
-            return self.judge_engine(engine)
+            return self.judge_engine(engine, samples=samples)
 
     def judge_engine(
         self,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calib.backends.base import Engine
 from calib.graph.groups import Group, groups_from_selection
 from calib.graph.linear import linears
+from calib.graph.native import Range
 from calib.graph.qdq import Corrections
 from calib.graph.switched import ACTIVATIONS, WEIGHTS, switched
 from calib.graph.taps import tapped
@@ -22,6 +23,7 @@ from calib.remedies.rounding import INT8_MAX
 from calib.results import GroupSensitivity, SensitivityRecord
 from calib.stages.inputs import Inputs
 from calib.stages.mixed import groups_of
+from calib.stages.native import clipped_ranges
 from calib.stages.observation import observed
 from calib.stages.panel import Panel, open_panel
 from calib.stages.prepare import Prepared, prepared, without_unfit
@@ -87,11 +89,14 @@ def sensitivity(bench: Workbench, inputs: Inputs) -> SensitivityRecord:
         "observed": seen.digest,
         "calibrator": spec.model_dump(mode="json"),
         "task_output": inputs.task_output.name,
+        "layout": [plain.layout, plain.weight_limit],
     }
+    ranges = clipped_ranges(amax, whole, amax, {}) if plain.layout == "native" else None
     journal = bench.journal("sensitivity", key)
 
     def make(folder: Path, advance: Advance) -> None:
-        found = _Measured(bench, inputs, ready, amax, journal, advance).record(spec.name)
+        measured = _Measured(bench, inputs, ready, amax, ranges, journal, advance)
+        found = measured.record(spec.name)
         write_atomically(folder / "record.json", found.model_dump_json())
         journal.close()
 
@@ -106,6 +111,7 @@ class _Measured:
     inputs: Inputs
     ready: Prepared
     amax: Mapping[str, float]
+    ranges: Mapping[str, Range] | None
     journal: Journal
     advance: Advance
 
@@ -113,7 +119,15 @@ class _Measured:
         panel = open_panel(self.bench, self.inputs, self.ready.plain)
         groups, total = groups_of(self.ready.graph, self.ready.selection, panel)
         tensors = self._tensors(panel, groups)
-        model = switched(self.ready.graph, self.ready.selection, self.amax, Corrections(), groups)
+        model = switched(
+            self.ready.graph,
+            self.ready.selection,
+            self.amax,
+            Corrections(),
+            groups,
+            ranges=self.ranges,
+            limit=self.bench.experiment.quantization.weight_limit,
+        )
         with self.bench.engine(panel.exposed(model)) as engine:
             measure = self._measure(panel, engine, len(groups))
             rows = [

@@ -104,20 +104,6 @@ def _given_thresholds(spec: CacheSpec, statistics: dict[str, TensorStatistics]) 
     return Thresholds({name: given.get(name) or found[name] for name in statistics}, formula, {})
 
 
-def other_thresholds(
-    spec: CalibratorSpec, statistics: dict[str, TensorStatistics]
-) -> dict[str, float]:
-    """Thresholds of tensors that are not quantized.
-
-    Auto, which has no consumer to try them on, takes its first candidate; a cache has what it has.
-    """
-    if isinstance(spec, CacheSpec):
-        given = load_amax(spec.path)
-        return {name: given[name] for name in statistics if name in given}
-    formula = spec.candidates[0] if isinstance(spec, AutoSpec) else spec
-    return {name: amax_from_statistics(formula, s) for name, s in statistics.items()}
-
-
 def find_growth(
     bench: Workbench, seen: Observed, thresholds: dict[str, Thresholds]
 ) -> dict[tuple[str, str], Convergence]:

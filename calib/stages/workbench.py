@@ -131,6 +131,7 @@ def open_workbench(experiment: Experiment, progress: Progress, jobs: int = 1) ->
             expected="tensorrt",
             fix="Set quantization.layout=tensorrt, or backend.kind=onnxruntime.",
         )
+    asked = experiment.quantization
     runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
     sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
     store = Store(experiment.output.store)
@@ -138,7 +139,8 @@ def open_workbench(experiment: Experiment, progress: Progress, jobs: int = 1) ->
     return Workbench(
         experiment=experiment,
         store=store,
-        backend=OnnxRuntime(runtime),
+        # Weights that the model has already may have 8 bits.
+        backend=OnnxRuntime(runtime, reduced=asked.reduce_range and asked.existing == "refuse"),
         builder=builder,
         progress=progress,
         made_by={

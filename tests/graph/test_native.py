@@ -1,6 +1,7 @@
 """The layout for ONNX Runtime: what it computes, and that it runs in integers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import models
 import numpy as np
@@ -12,12 +13,24 @@ from layer_models import loaded, ort_run
 from onnx import TensorProto, helper
 
 from calib.errors import ModelError
-from calib.graph.native import insert_native_qdq, native_tensors, unsigned_grid
+from calib.graph.absorb import absorb
+from calib.graph.channel_affine import ChannelAffine, apply_affines
+from calib.graph.linear import linears
+from calib.graph.native import (
+    ADDS,
+    BETWEEN,
+    insert_native_qdq,
+    native_tensors,
+    rounded_twice,
+    symmetric_range,
+    unsigned_grid,
+)
 from calib.graph.save import save_model
 from calib.graph.select import select
 from calib.graph.selection_spec import SelectionSpec
 from calib.graph.taps import tapped
 
+POOLED = ("QLinearGlobalAveragePool", "QLinearAveragePool")
 NATIVE = SelectionSpec(layout="native", min_channels=1)
 
 
@@ -145,3 +158,61 @@ def test_weights_stay_signed_and_activations_are_not(tmp_path):
     _, quantized, _ = native(residual_net(), tmp_path)
     kinds = {n.inputs[2].dtype for n in quantized.graph if n.op_type == "QuantizeLinear"}
     assert kinds == {ir.DataType.UINT8}
+
+
+def test_adds_and_pooling_can_be_left_in_float(tmp_path):
+    proto = residual_net()
+    graph, integer, feeds = native(proto, tmp_path)
+    selection = select(graph, NATIVE)
+    adds = {site.node for site in selection.activations if site.op_type == "Add"}
+    rest = tuple(site for site in selection.activations if site.node not in adds)
+    ranges = ranges_of(graph, native_tensors(graph, selection), feeds)
+    wanted = ort_run(graph, feeds)["y"]
+    errors = [sqnr_db(wanted, ort_run(integer, feeds)["y"])]
+    for between, gone in ((BETWEEN - ADDS, {"QLinearAdd"}), ((), {"QLinearAdd", *POOLED})):
+        some = replace(selection, activations=rest)
+        found = insert_native_qdq(graph, some, ranges, between=between)
+        operators = optimized_operators(found, tmp_path)
+        assert operators["QLinearConv"] == 3
+        assert not gone & operators.keys()
+        assert operators["Add"] == 1
+        errors.append(sqnr_db(wanted, ort_run(found, feeds)["y"]))
+    assert min(errors) > 25
+
+
+def test_weights_in_7_bits_are_in_every_operator(tmp_path):
+    graph, _, feeds = native(residual_net(), tmp_path)
+    selection = select(graph, NATIVE)
+    ranges = ranges_of(graph, native_tensors(graph, selection), feeds)
+    for limit in (63, 127):
+        found = insert_native_qdq(graph, selection, ranges, limit=limit)
+        codes = [
+            value.const_value.numpy()
+            for value in found.graph.initializers.values()
+            if value.dtype is ir.DataType.INT8 and len(value.shape) > 1
+        ]
+        assert len(codes) == len(selection.weights)
+        assert {int(np.abs(array).max()) for array in codes} == {limit}
+        assert sqnr_db(ort_run(graph, feeds)["y"], ort_run(found, feeds)["y"]) > 20
+
+
+def test_a_threshold_gives_the_grid_of_int8():
+    scale, zero = unsigned_grid(*symmetric_range(2.54))
+    assert zero == 128
+    assert scale == pytest.approx(2.54 / 127)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_factor_behind_an_integer_node_is_found_where_nothing_takes_it_up(tmp_path, shift):
+    graph = loaded(residual_net(), tmp_path)
+    selection = select(graph, NATIVE)
+    nodes = linears(graph, selection)
+    gain = ChannelAffine(np.full(16, 2.0), np.full(16, 0.5) if shift else None)
+    read = {"conv3": "k2", "classifier": "f"}
+    chosen = [nodes[name] for name in read]
+    changed, renamed = apply_affines(graph, chosen, dict.fromkeys(read.values(), gain))
+    absorb(changed, renamed.values())
+    left = rounded_twice(changed, select(changed, NATIVE), renamed)
+    assert set(left) == {"k2", "f"}
+    plain, same = apply_affines(graph, [nodes["conv2"]], {})
+    assert rounded_twice(plain, select(plain, NATIVE), same) == ()

@@ -8,6 +8,7 @@ import pytest
 
 from calib.graph.groups import groups_from_selection
 from calib.graph.linear import linears
+from calib.graph.native import insert_native_qdq, symmetric_range
 from calib.graph.qdq import Corrections, insert_qdq, quantize_weight
 from calib.graph.read import read_graph
 from calib.graph.save import save_model
@@ -95,3 +96,21 @@ def test_nodes_that_read_one_tensor_are_one_group(tmp_path):
     assert by_name["query"].macs == 7
     assert by_name["scores"].nodes == ("scores",)
     assert sorted(n for g in groups for n in g.nodes) == sorted(selection.quantized_nodes)
+
+
+def test_on_a_native_grid_it_is_the_native_model_but_for_outputs(case):
+    graph, selection, amax, feeds = case
+    groups = groups_from_selection(selection, {})
+    on = switches(groups, activations=True, weights=True)
+    same = dict.fromkeys(amax, symmetric_range(3.0))
+    found = outputs(
+        switched(graph, selection, amax, Corrections(), groups, ranges=same), feeds | on
+    )
+    wanted = outputs(insert_qdq(graph, selection, amax), feeds)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-4, atol=1e-5)
+    if "Conv" in {node.op_type for node in graph.graph}:
+        return
+    ranges, limit = dict.fromkeys(amax, (-1.5, 3.0)), 63
+    one = switched(graph, selection, amax, Corrections(), groups, ranges=ranges, limit=limit)
+    wanted = outputs(insert_native_qdq(graph, selection, ranges, limit=limit), feeds)
+    np.testing.assert_allclose(outputs(one, feeds | on)[0], wanted[0], rtol=1e-3, atol=1e-3)

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 
 from calib.remedies.equalization import (
     EXPONENTS,
-    Equalized,
     Extremes,
     Options,
-    Reader,
     as_it_is,
     best,
     choices,
+)
+from calib.remedies.quantized_input import (
+    Equalized,
+    Reader,
     quantized_covariance,
     quantized_rows,
     scaled_weight,
