@@ -27,6 +27,8 @@ ALONE = "only-"
 """Before the name of a remedy: that one, with minmax."""
 NATIVE = "native-"
 """Before a calibrator, or auto: in the layout for ONNX Runtime."""
+REMEDIES = "remedies"
+"""In place of a calibrator: remedies and the calibrator auto, nothing left in float by choice."""
 TIMEOUT = 900.0
 
 TRANSFORMERS = frozenset({"minilm_newsgroups", "minilm_text2", "preln_encoder", "ocr_recognizer"})
@@ -191,7 +193,10 @@ def _experiment(case: ModelCase, folder: Path, method: str, work: Path) -> dict[
 
 
 def _calibrator(method: str) -> str:
-    return "minmax" if method.startswith(ALONE) else method.removeprefix(NATIVE)
+    if method.startswith(ALONE):
+        return "minmax"
+    name = method.removeprefix(NATIVE)
+    return "auto" if name == REMEDIES else name
 
 
 def _quantization(method: str) -> dict[str, Any]:
@@ -199,7 +204,8 @@ def _quantization(method: str) -> dict[str, Any]:
         return {"quantization": {"remedies": [method.removeprefix(ALONE)]}}
     spec: dict[str, Any] = {"layout": "native"} if method.startswith(NATIVE) else {}
     if _calibrator(method) == "auto":
-        spec |= {"remedies": "auto", "mixed_precision": "auto"}
+        mixed = "none" if method.endswith(REMEDIES) else "auto"
+        spec |= {"remedies": "auto", "mixed_precision": mixed}
     return {"quantization": spec}
 
 

@@ -22,10 +22,10 @@ import onnxruntime as ort
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.accuracy_quantized import NATIVE, OURS, by_calib, by_peer  # noqa: E402
+from benchmarks.accuracy_quantized import NATIVE, OURS, REMEDIES, by_calib, by_peer  # noqa: E402
 from benchmarks.accuracy_scores import rows_of  # noqa: E402
 from benchmarks.measure import sqnr_db  # noqa: E402
-from benchmarks.models import MODELS, ModelCase  # noqa: E402
+from benchmarks.models import MODELS, ModelCase, resnet50  # noqa: E402
 from calib.analysis.speedup import Speedup, paired_speedup  # noqa: E402
 from calib.analysis.throughput import time_engines, warm_up  # noqa: E402
 from calib.backends.onnxruntime import OnnxRuntimeEngine  # noqa: E402
@@ -40,7 +40,12 @@ from calib.graph.read import read_graph  # noqa: E402
 from calib.graph.save import save_model  # noqa: E402
 from calib.graph.unsigned import with_unsigned_activations  # noqa: E402
 
-CASES = ("minilm_newsgroups", "mobile_conv", "textline")
+TIMED = {
+    **MODELS,
+    "resnet50": ModelCase("resnet50", "conv", "classification", resnet50.build),
+}
+"""Drawn weights tell nothing of accuracy on a task, but all of speed."""
+CASES = ("minilm_newsgroups", "mobile_conv", "resnet50", "textline")
 PEERS = (
     ("onnxruntime", "MinMax"),
     ("onnxruntime", "MinMax-weighted"),
@@ -48,7 +53,7 @@ PEERS = (
     ("nncf", "performance"),
     ("nncf", "mixed"),
 )
-OWN = ("minmax", "auto", f"{NATIVE}minmax", f"{NATIVE}auto")
+OWN = ("minmax", "auto", f"{NATIVE}minmax", f"{NATIVE}{REMEDIES}", f"{NATIVE}auto")
 BATCHES = (1, 16)
 COMPARED = 256
 """Validation samples for the SQNR."""
@@ -113,7 +118,8 @@ def engines_of(
             save_model(with_unsigned_activations(read_graph(made.model)), path)
         yield Engine(f"{OURS} {method}", path, exact)
     yield Engine("onnxruntime dynamic", _dynamic(folder, work))
-    for tool, method in PEERS:
+    for name in options.peers:
+        tool, method = name.split(":")
         made = by_peer(case, folder, tool, method, False, options.timeout)
         if made.error:
             print(f"{case.name}: {tool} {method}: {made.error}", file=sys.stderr)
@@ -238,8 +244,10 @@ def missed(case: ModelCase, engines: list[Engine], size: int) -> Iterator[str]:
 def main() -> None:
     """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(CASES))
+    parser.add_argument("--models", nargs="+", choices=TIMED, default=list(CASES))
     parser.add_argument("--ours", nargs="+", choices=OWN, default=list(OWN))
+    peers = [":".join(pair) for pair in PEERS]
+    parser.add_argument("--peers", nargs="*", choices=peers, default=peers)
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
@@ -248,7 +256,7 @@ def main() -> None:
     options = parser.parse_args()
     problems, figures = [], {}
     for name in options.models:
-        case = MODELS[name]
+        case = TIMED[name]
         engines = measured(case, options)
         print(table(case, engines), end="\n\n", flush=True)
         problems += missed(case, engines, options.batches[-1])
