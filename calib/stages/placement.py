@@ -27,6 +27,7 @@ BOUND_DB = 1.0
 """What a faster placement may lose in SQNR: less is seldom seen in predictions."""
 _EVEN_DB = 0.1
 """Less is the noise of the samples."""
+_TOLERANCE_PCT = 5.0
 _WARMUP, _ROUNDS, _SECONDS_MAX = 2, 21, 20.0
 
 
