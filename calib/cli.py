@@ -34,7 +34,6 @@ from calib.terminal import (
     output_console,
     print_diagnosis,
     print_result,
-    print_sensitivity,
     print_verdict,
     say,
 )
