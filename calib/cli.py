@@ -37,6 +37,7 @@ from calib.terminal import (
     print_verdict,
     say,
 )
+from calib.terminal_sensitivity import print_sensitivity
 
 
 class _Commands(TyperGroup):

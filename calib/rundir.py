@@ -1,5 +1,6 @@
 """The directory of one run: it appears whole or not at all."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,3 +48,28 @@ def load_result(run: Path) -> RunResult:
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise StoreError(str(path), f"is no result that this version reads: {first}") from error
+
+
+def load_results(folder: Path) -> tuple[list[RunResult], list[str]]:
+    """The finished runs below an experiment's folder, and the names of those that cannot be read.
+
+    Raises:
+        StoreError: if there is none that can be read.
+    """
+    found: list[RunResult] = []
+    unreadable: list[str] = []
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in paths:
+        if path.is_dir() and re.fullmatch(_RUN_IDS, path.name):
+            try:
+                found.append(load_result(path))
+            except StoreError:
+                unreadable.append(path.name)
+    if not found:
+        raise StoreError(
+            str(folder),
+            "holds no finished run",
+            got=f"{len(unreadable)} that cannot be read" if unreadable else None,
+            fix="Give an experiment's name, or the folder that `calib run` wrote runs to.",
+        )
+    return found, unreadable

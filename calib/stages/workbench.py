@@ -32,6 +32,13 @@ _JUDGING = frozenset(
         "limits.py",
         "terminal.py",
         "terminal_audit.py",
+        "terminal_runs.py",
+        "run_diff/__init__.py",
+        "run_diff/compare.py",
+        "run_diff/config_diff.py",
+        "run_diff/history.py",
+        "run_diff/paired.py",
+        "run_diff/summary.py",
         "progress.py",
         "analysis/speedup.py",
     ]
