@@ -3,13 +3,17 @@
 from calib.engine_record import EngineLayer, EngineRecord, NodePrecision, RanRecord
 from calib.results import (
     ActivationRecord,
+    AuditFinding,
+    AuditRecord,
     CalibrationRecord,
     CandidateRecord,
     ClassScore,
+    ConfidentFlips,
     DataRecord,
     DatasetRecord,
     Environment,
     FlipSummary,
+    GroupCount,
     LatencyRecord,
     LeftAloneRecord,
     ModelRecord,
@@ -17,10 +21,14 @@ from calib.results import (
     RunResult,
     RunVerdict,
     SampleVerdict,
+    Saturation,
+    Severity,
     SliceScore,
     StageRecord,
+    TailSummary,
     TaskKind,
     TaskScore,
+    TensorAudit,
     TensorError,
     TensorSpec,
     Verdict,
@@ -124,11 +132,64 @@ def candidate(name="int8-minmax", **changes):
             samples=200, total=10, worsened=6, improved=2, sideways=2, unlabelled=0
         ),
         "tail": (sample(),),
+        "moved": moved(),
         "slices": (slice_score("forum", 120, 5, 1), slice_score("mail", 80, 1, 1)),
         "latency": (latency(2.0),),
         "engines": (engine(),),
     }
     return CandidateRecord(**{**values, **changes})
+
+
+def moved():
+    """1,000 losses of margin from 0 to 0.999; FP32 is sure of 150 samples."""
+    losses = [k / 1000 for k in range(1000)]
+    return TailSummary(
+        samples=1000,
+        margin_loss={"50": 0.4995, "99": 0.98901, "100": 0.999},
+        worst_losses=tuple(losses[:-50:-1]),
+        confident=(
+            ConfidentFlips(probability=0.9, samples=150, flips=3, worsened=2),
+            ConfidentFlips(probability=0.99, samples=0, flips=0, worsened=0),
+        ),
+    )
+
+
+def audit(**changes):
+    """One warning, one tensor."""
+    saturation = Saturation(
+        clipped_pct=0.25, lost_pct=0.5, calibration_clipped_pct=0.0, calibration_lost_pct=0.0
+    )
+    finding = AuditFinding(
+        check="coverage",
+        severity=Severity.WARNING,
+        title="calibration lacks class rare",
+        evidence="rare: 0 of 64 calibration samples",
+        action="Add about 20 samples of class rare.",
+        samples=(NASTY,),
+    )
+    tensor = TensorAudit(
+        tensor="x",
+        nodes=("fc1",),
+        distance=0.01,
+        p_value=0.5,
+        p_adjusted=0.9,
+        amax_ratio=1.1,
+        beyond=2,
+        beyond_p=0.2,
+        beyond_ratio=1.05,
+        beyond_sample="s1",
+        saturation={"minmax": saturation},
+        resampling_pct=3.0,
+    )
+    values = {
+        "calibration_samples": 64,
+        "validation_samples": 200,
+        "classes_from": "labels",
+        "findings": (finding,),
+        "tensors": (tensor,),
+        "groups": (GroupCount(column="class", name="rare", calibration=0, validation=5),),
+    }
+    return AuditRecord(**{**values, **changes})
 
 
 def engine(**changes):
@@ -302,6 +363,7 @@ def run(*candidates, **changes):
                 LeftAloneRecord(tensor="b", node="fc1", op_type="Add", reason="bias: float"),
             ),
         ),
+        "audit": audit(),
         "candidates": candidates or (fp32(), fp16(), candidate()),
         "stages": (StageRecord(name="observe", seconds=0.5, reused=False),),
         "verdict": RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=()),

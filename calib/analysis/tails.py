@@ -2,6 +2,7 @@
 
 import base64
 import heapq
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from calib.results import (
     PERCENTILES,
     ConfidentFlips,
     FlipSummary,
+    Precision,
     RivalAnswer,
     SampleVerdict,
     TailSummary,
@@ -130,6 +132,7 @@ class Movement:
         return TailSummary(
             samples=len(self._losses),
             margin_loss=_percentiles(np.array(self._losses, dtype=np.float64)),
+            worst_losses=_worst(np.array(self._losses, dtype=np.float64)),
             confident=tuple(
                 ConfidentFlips(
                     probability=probability, samples=int(n), flips=int(flips), worsened=int(bad)
@@ -154,11 +157,33 @@ def _percentiles(losses: np.ndarray) -> dict[str, float]:
     }
 
 
+def _worst(losses: np.ndarray) -> tuple[float, ...]:
+    """The largest losses, as far down as a bound of the 99th percentile may lie, falling.
+
+    That is five standard deviations of the number of losses above the percentile.
+    """
+    count = losses.size
+    kept = math.ceil(0.01 * count + 5 * math.sqrt(0.0099 * count)) + 1
+    return tuple(np.sort(losses)[::-1][:kept].tolist())
+
+
 class BesideFp16:
     """Puts FP16's answer beside that of each candidate that comes after it."""
 
     def __init__(self) -> None:
         self._answers: dict[str, RivalAnswer] = {}
+
+    def row(
+        self, precision: Precision, add: Callable[[str, SampleVerdict], None]
+    ) -> Callable[[str, SampleVerdict], None]:
+        """What takes in a candidate's verdicts and hands them on: FP16's are kept on the way."""
+
+        def on_row(name: str, verdict: SampleVerdict) -> None:
+            if precision is Precision.FP16:
+                self.keep(verdict)
+            add(name, self.beside(verdict) if precision is Precision.INT8 else verdict)
+
+        return on_row
 
     def keep(self, verdict: SampleVerdict) -> None:
         """Keep an answer of FP16's."""

@@ -64,6 +64,27 @@ class LimitsSpec(TaskLimits):
     worsened_pct_max: float | None = Field(
         default=None, ge=0, le=100, description="Right in FP32 and wrong now, in % of the samples."
     )
+    confident_pct: Literal[50, 80, 90, 95, 99] = Field(
+        default=90, description="FP32's probability from which on a prediction is confident, in %."
+    )
+    confident_flips_pct_max: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Predictions that changed, in % of those that FP32 was confident of.",
+    )
+    margin_loss_p99_max: float | None = Field(
+        default=None,
+        description="The loss of margin that 99 % of the samples do not exceed, in the margin's "
+        "unit.",
+    )
+    saturation_pct_max: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Values of validation samples that the threshold clips, in % of the tensor's, "
+        "of the worst tensor; of the samples that the audit runs.",
+    )
     mean_abs_error_increase_pct_max: float | None = Field(
         default=None, ge=0, description="Regression: growth of the mean absolute error, in %."
     )

@@ -20,6 +20,7 @@ from calib.gate.sampled import (
     worst_slice_drop,
 )
 from calib.gate.statistics import Interval
+from calib.gate.tails import confident_flips, margin_loss_p99, saturation
 from calib.gate.task_rules import TASK_RULES
 from calib.results import CandidateRecord
 
@@ -204,6 +205,21 @@ RULES = (
     ),
     Rule("flips_pct_max", "predictions unlike FP32's", "%", flips, sampled=True),
     Rule("worsened_pct_max", "right in FP32, wrong now", "%", worsened, sampled=True),
+    Rule(
+        "confident_flips_pct_max",
+        "confident predictions changed",
+        "%",
+        confident_flips,
+        sampled=True,
+    ),
+    Rule(
+        "margin_loss_p99_max",
+        "99th percentile of the loss of margin",
+        "",
+        margin_loss_p99,
+        sampled=True,
+    ),
+    Rule("saturation_pct_max", "clipped values of the worst tensor", "%", saturation),
     Rule(
         "mean_abs_error_increase_pct_max",
         "mean absolute error growth",

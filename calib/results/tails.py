@@ -57,6 +57,10 @@ class TailSummary(Record):
         description="By percentile: the loss of margin that so many per cent of the samples do not "
         "exceed; linear between samples. Infinite where an output was not finite."
     )
+    worst_losses: tuple[float, ...] = Field(
+        default=(),
+        description="The largest losses, falling: as many as bounds of the 99th percentile need.",
+    )
     confident: tuple[ConfidentFlips, ...] = Field(
         default=(), description="By FP32's probability; empty where there are no classes."
     )

@@ -209,16 +209,16 @@ def _change(
 
 
 def _speed(own: _Side, other: _Side) -> Iterator[MetricChange]:
-    """Median latencies at the batch sizes that both have, on equal machines."""
+    """Median latencies at the operating points that both have, on equal machines."""
     unlike = machine_of(own.result) != machine_of(other.result)
     if unlike or own.candidate.emulated or other.candidate.emulated:
         return
-    known = {r.batch_size: r for r in other.candidate.latency}
+    known = {r.point: r for r in other.candidate.latency}
     for record in own.candidate.latency:
-        rival = known.get(record.batch_size)
+        rival = known.get(record.point)
         if rival is not None:
             yield MetricChange(
-                name=f"median latency at batch {record.batch_size}",
+                name=f"median latency at {record.point}",
                 unit="ms",
                 first=record.p50_ms,
                 second=rival.p50_ms,

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from calib.gate.statistics import PairedCounts, mcnemar_p, tango_interval
+
 CONFIDENCE = 0.95
 _RESAMPLES = 1999
 _SEED = 0
@@ -18,7 +20,7 @@ class PairedDifference:
 
     Attributes:
         value: of the samples.
-        low: of the interval; equal to `high` where nothing is known but that nothing differs.
+        low: of the interval.
         high: of the interval.
         p_value: exact McNemar's, of proportions; None elsewhere.
     """
@@ -34,9 +36,8 @@ def paired_difference(
 ) -> PairedDifference | None:
     """The mean difference over the same samples; None without samples or with one not finite.
 
-    BCa bootstrap of pairs (Efron 1987), the percentile interval where BCa has none. Where no sample
-    differs no resample does: for proportions the exact bound on discordant pairs that were not
-    seen (Clopper & Pearson 1934) stands for the interval.
+    Tango's score interval for proportions; else the BCa bootstrap of pairs (Efron 1987), or the
+    percentile interval where that has none.
 
     Args:
         first: float64 (samples,); 0 and 1 alone make it a proportion.
@@ -45,25 +46,15 @@ def paired_difference(
     change = second - first
     if not change.size or not np.isfinite(change).all():
         return None
-    binary = bool(np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all())
-    p_value = _mcnemar(change) if binary else None
     value = float(change.mean())
+    if np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all():
+        counts = PairedCounts(change.size, int((change < 0).sum()), int((change > 0).sum()))
+        drop = tango_interval(counts, (1 - CONFIDENCE) / 2)
+        return PairedDifference(value, -drop.high, -drop.low, mcnemar_p(counts))
     if (change == change[0]).all():
-        room = _unseen(change.size) if binary and value == 0 else 0.0
-        return PairedDifference(value, value - room, value + room, p_value)
+        return PairedDifference(value, value, value)
     low, high = _bootstrap(change)
-    return PairedDifference(value, low, high, p_value)
-
-
-def _mcnemar(change: NDArray[np.float64]) -> float:
-    """Exact: of the pairs that differ, half would go either way (McNemar 1947)."""
-    up, down = int((change > 0).sum()), int((change < 0).sum())
-    return float(stats.binomtest(up, up + down).pvalue) if up + down else 1.0
-
-
-def _unseen(samples: int) -> float:
-    interval = stats.binomtest(0, samples).proportion_ci(CONFIDENCE)
-    return float(interval.high)
+    return PairedDifference(value, low, high)
 
 
 def _bootstrap(change: NDArray[np.float64]) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def _summary(result: RunResult, machine: str, data: str, model: str) -> RunSumma
     name, value, reference = metric_of(own) if own else ("", None, None)
     flips = own.flips if own else None
     noise = [e.sqnr_db for e in own.outputs if e.sqnr_db is not None] if own else []
-    latency = own.latency[-1] if own and own.latency and not own.emulated else None
+    latency = own.latency_at() if own and not own.emulated else None
     return RunSummary(
         run_id=result.run_id,
         experiment=result.experiment,

@@ -36,6 +36,7 @@ POINTS = {
     "layer_sqnr_db_min": (10.0, 10.0, 10.1, {"layers": ()}),
     "size_ratio_vs_fp32_max": (0.4, 0.4, 0.39, {"size_bytes": 0}),
     "int8_macs_pct_min": (50.0, 50.0, 50.1, {"engines": ()}),
+    "saturation_pct_max": (0.25, 0.25, 0.24, {"calibrator": None}),
 }
 # One that is: (found, a limit for sure kept, one that cannot be told, one for sure broken,
 # what makes that so, what takes its evidence)
@@ -47,6 +48,8 @@ SAMPLED = {
     "worst_slice_drop_points_max": (10 / 3, 8.7, 3.0, 0.0, None, {"slices": ()}),
     "flips_pct_max": (5.0, 8.4, 5.0, 2.7, {}, {"flips": NO_FLIPS}),
     "worsened_pct_max": (3.0, 5.9, 3.0, 1.3, {}, NO_SCORE),
+    "confident_flips_pct_max": (2.0, 5.2, 2.0, 0.5, {}, {"moved": None}),
+    "margin_loss_p99_max": (0.98901, 0.996, 0.989, 0.97, {}, {"moved": None}),
     "mean_abs_error_increase_pct_max": (10.0, 10.3, 10.1, 9.6, {}, NO_SAMPLES),
     "embedding_cosine_mean_min": (0.98, 0.979, 0.98, 0.981, {}, NO_SAMPLES),
     "speedup_vs_fp32_min": (2.0, 1.99, 2.0, 2.01, {}, {"latency": ()}),
@@ -69,6 +72,7 @@ def test_every_rule_has_a_case_a_limit_and_a_place_in_the_documents():
     settings = {
         "alpha",
         "batch_size",
+        "confident_pct",
         "inconclusive",
         "judge",
         "threads",
