@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calib.analysis.tails import rank_key
+from calib.errors import StoreError
 from calib.report.tables import safe_text
 from calib.results import SampleVerdict
 
@@ -112,13 +113,24 @@ def read_samples(folder: Path, columns: list[str]) -> Mapping[str, dict[str, lis
     Args:
         folder: the run's directory.
         columns: names of columns; those that the file lacks are left out.
+
+    Raises:
+        StoreError: if the file is damaged.
     """
     path = folder / "samples.parquet"
     if not path.is_file():
         return {}
-    with pq.ParquetFile(path) as file:
-        known = [c for c in columns if c in file.schema_arrow.names]
-        table = file.read(columns=["candidate", *known])
+    try:
+        with pq.ParquetFile(path) as file:
+            known = [c for c in columns if c in file.schema_arrow.names]
+            table = file.read(columns=["candidate", *known])
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            str(path),
+            f"cannot be read: {str(error).splitlines()[0]}",
+            expected="the file that the run wrote",
+            fix="Run the experiment again; what has not changed is taken from the store.",
+        ) from error
     found: dict[str, dict[str, list[Any]]] = {}
     names = table.column("candidate").to_pylist()
     own = {c: table.column(c).to_pylist() for c in known}

@@ -106,7 +106,8 @@ def _side(result: RunResult, samples: Mapping[str, SampleColumns], candidate: st
             expected=", ".join(names),
             fix="Name one with --candidate.",
         )
-    columns = samples.get(own.name, {})
+    given = samples.get(own.name, {})
+    columns = given if {*COLUMNS} <= {*given} else {}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return _Side(result, own, {str(row["id"]): row for row in rows})
 

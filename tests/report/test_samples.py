@@ -3,8 +3,10 @@
 import csv
 
 import pandas as pd
+import pytest
 import records
 
+from calib.errors import StoreError
 from calib.report import SampleTables
 from calib.report.samples import read_samples
 from calib.results import RivalAnswer
@@ -46,3 +48,13 @@ def test_columns_are_read_back_by_candidate(tmp_path):
     found = read_samples(tmp_path, ["id", "flip", "unknown"])
     assert found["int8"] == {"id": ["flip", "large", "small"], "flip": ["worsened", "", ""]}
     assert read_samples(tmp_path / "nowhere", ["id"]) == {}
+
+
+@pytest.mark.parametrize("kept", [0, 4, 0.5, 0.98])
+def test_a_damaged_file_is_named_and_nothing_else_is_raised(tmp_path, kept):
+    write(tmp_path)
+    path = tmp_path / "samples.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[: kept if kept >= 1 else int(kept * len(content))])
+    with pytest.raises(StoreError, match=r"samples\.parquet: cannot be read"):
+        read_samples(tmp_path, ["id"])

@@ -88,6 +88,15 @@ def test_other_validation_samples_are_not_compared_and_that_is_no_evidence():
     assert any(text.startswith("validation data") for text in found.unlike)
 
 
+def test_runs_without_tables_of_samples_compare_what_their_records_hold():
+    for samples in ({}, {"int8-minmax": {"id": ["s0"]}}):
+        found = compare_runs(passed(), passed(), (samples, table()))
+        assert found.outcome is Outcome.NO_EVIDENCE
+        assert by_name(found)["accuracy"].low is None
+        assert by_name(found)["accuracy"].first == 88.0
+        assert any("no samples.parquet" in text for text in found.not_compared)
+
+
 def test_speed_is_compared_on_equal_machines_alone():
     assert "median latency at batch 8" in by_name(
         compare_runs(passed(), passed(), (table(), table()))
