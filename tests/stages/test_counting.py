@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import models
 import onnx
@@ -18,12 +19,19 @@ from calib.config import load_experiment
 from calib.errors import BackendError, DataError
 from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Silent
+from calib.stages.counting import processes
 from calib.stages.shard import Shard
 from calib.stages.workers import run_workers, threads_by_worker
 
-QUICK = ("throughput.batch_sizes=[]", "engines.fp16=false", "analysis.layer_samples=0")
+QUICK = (
+    "throughput.batch_sizes=[]",
+    "engines.fp16=false",
+    "analysis.layer_samples=0",
+    "calibration.calibrators=[{kind: minmax}]",
+)
 LOADER = """
 import os, signal, sys, time
+import numpy as np
 from pathlib import Path
 from data_loaders import DataError
 
@@ -55,7 +63,7 @@ def loaded(tmp_path, monkeypatch):
     Path("own_loader.py").write_text(LOADER % models.FEATURES, encoding="utf-8")
     content = config()
     for seed, name in enumerate(("calibration", "validation")):
-        arguments = {"count": 200, "seed": seed}
+        arguments = {"count": 112, "seed": seed}
         content["data"][name] = {
             "kind": "python",
             "entry": "own_loader:samples",
@@ -90,7 +98,7 @@ def test_a_run_of_several_processes_finds_what_that_of_one_finds(loaded):
     assert one.calibration.activations == two.calibration.activations
     assert one.verdict == two.verdict
     assert [c.model_sha256 for c in one.candidates] == [c.model_sha256 for c in two.candidates]
-    assert (two.calibration.passes, two.calibration.samples) == (1, 200)
+    assert (two.calibration.passes, two.calibration.samples) == (1, 112)
     assert 0 < two.calibration.inference_seconds < two.calibration.seconds
 
 
@@ -108,9 +116,21 @@ def test_shards_of_a_shard_have_its_batches_once():
         assert sum(part.has(batch) for part in parts) == shard.has(batch)
 
 
-def test_more_processes_than_batches_are_not_started(loaded):
-    few = "data.calibration={kind: python, entry: 'own_loader:samples', args: {count: 32, seed: 0}}"
-    assert counted("many.npz", few, jobs=64) == counted("alone.npz", few)
+@pytest.mark.parametrize(
+    ("jobs", "batches", "of", "samples", "wanted"),
+    [
+        (4, 9, 1, "all", 4),
+        (64, 2, 1, "all", 2),
+        (4, 9, 5, "all", 2),
+        (4, 9, 1, "auto", 1),
+        (4, 1, 3, "all", 1),
+    ],
+)
+def test_no_process_is_without_a_batch_and_auto_takes_one(jobs, batches, of, samples, wanted):
+    bench = SimpleNamespace(jobs=jobs)
+    bench.experiment = SimpleNamespace(calibration=SimpleNamespace(samples=samples))
+    inputs = SimpleNamespace(calibration=SimpleNamespace(batch_count=batches))
+    assert processes(bench, inputs, Shard(1, of)) == wanted
 
 
 @pytest.mark.parametrize(
