@@ -89,7 +89,7 @@ def test_bounds_hold_the_drop_found_and_swap_with_the_models(counts, alpha):
 @given(counts_strategy)
 def test_newcombe_and_tango_agree_on_many_samples(counts):
     many = PairedCounts(
-        *(100 * v for v in (counts.samples, counts.lost, counts.gained, counts.right))
+        *(10_000 * v for v in (counts.samples, counts.lost, counts.gained, counts.right))
     )
     one, other = newcombe_interval(many, 0.05), tango_interval(many, 0.05)
     assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.002)
