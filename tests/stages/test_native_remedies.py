@@ -8,6 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import yaml
+from conftest import config
+from onnx import TensorProto, helper
 
 from calib.config import load_experiment
 from calib.errors import ConfigError
@@ -135,3 +138,50 @@ def test_reduced_weights_come_through_the_remedies(outliers):
 def test_what_only_onnx_runtime_has_is_refused_for_tensorrt(workspace, field):
     with pytest.raises(ConfigError, match=f"{field.partition(':')[0]}: .*set layout: native"):
         load_experiment(Path("config.yaml"), [f"quantization={{{field}}}"])
+
+
+@pytest.fixture
+def clipped(tmp_path, monkeypatch):
+    """Channels of unlike width, and Clips between convolutions, which no factor passes."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    width = np.where(np.arange(16) % 5 == 2, 3.0, 0.1).reshape(-1, 1, 1, 1)
+    nodes, constants, last = [], {"zero": np.float32(0), "top": np.float32(8)}, "x"
+    for index in range(4):
+        inputs = 3 if index == 0 else 16
+        weight = rng.normal(size=(16, inputs, 3, 3), scale=0.3) * width
+        if index:
+            weight /= width.reshape(1, -1, 1, 1)
+        constants[f"w{index}"] = weight.astype(np.float32)
+        names = [last, f"w{index}"]
+        nodes.append(helper.make_node("Conv", names, [f"c{index}"], f"conv{index}", pads=[1] * 4))
+        ends = [f"c{index}", "zero", "top"]
+        nodes.append(helper.make_node("Clip", ends, [f"k{index}"], f"clip{index}"))
+        last = f"k{index}"
+    constants["v"] = (rng.normal(size=(16, 20)) / width.reshape(-1, 1)).astype(np.float32)
+    nodes += [
+        helper.make_node("GlobalAveragePool", [last], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("MatMul", ["f", "v"], ["logits"], "classifier"),
+    ]
+    shapes = [("x", TensorProto.FLOAT, ["n", 3, 8, 8])], [("logits", ["n", 20])]
+    proto = models.build(nodes, *shapes, constants)
+    onnx.save(proto, "model.onnx")
+    for name, count in (("calibration", 160), ("validation", 32)):
+        x = rng.normal(size=(count, 3, 8, 8)).astype(np.float32)
+        label = models.run(proto, {"x": x})["logits"].argmax(axis=1)
+        np.savez(f"{name}.npz", x=x, label=label)
+    Path("config.yaml").write_text(yaml.safe_dump(config()), encoding="utf-8")
+    return proto
+
+
+def test_what_mixed_precision_measured_is_what_is_shipped(clipped):
+    settings = "{layout: native, remedies: auto, mixed_precision: auto, sqnr_db_min: 60}"
+    finished = run(f"quantization={settings}", "quantization.macs_int8_pct_min=40", MINMAX)
+    found = finished.result.remedies
+    (kept,) = [trial for trial in found.trials if trial.kept]
+    assert kept.groups
+    shipped = finished.result.candidate("int8-minmax").outputs[0].sqnr_db
+    assert abs(shipped - kept.sqnr_db) < 6
+    rewritten = onnx.load(finished.directory / "models/rewritten/model.onnx")
+    assert "Mul" not in {node.op_type for node in rewritten.graph.node}
