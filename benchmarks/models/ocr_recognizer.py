@@ -1,7 +1,7 @@
 """PP-OCRv4's mobile recognizer on rendered lines: what does the line say?
 
 Weights: PaddleOCR (Apache-2.0), from `rapidocr-onnxruntime`. Data: lines rendered by
-`examples.textline` in matplotlib's fonts (Bitstream Vera derivative; STIX licence).
+`examples.text_recognizer` in matplotlib's fonts (Bitstream Vera derivative; STIX licence).
 
 The output is the probability of each class at each of 40 steps; class 0 is CTC's blank. A label is
 the line's classes without spaces, which PaddleOCR's own metric leaves out too, padded with 0.
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.models import common, paddle
-from examples import textline
-from examples.textline import _FONTS, _degraded, _drawn, _text
+from examples import rendering, text_recognizer
+from examples.text_recognizer import HEIGHT, STEPS, WIDTH, fitted
 
-HEIGHT, WIDTH, STEPS, CLASSES = 48, 320, 40, 6625
+CLASSES = 6625
 CALIBRATION, VALIDATION = 256, 500
 BLANK, SPACE = 0, CLASSES - 1
 
@@ -28,7 +28,9 @@ _LONGEST = 40
 
 def build() -> Path:
     """The folder with the model and its data."""
-    return common.built(_NAME, (__file__, paddle.__file__, textline.__file__), _make)
+    return common.built(
+        _NAME, (__file__, paddle.__file__, text_recognizer.__file__, rendering.__file__), _make
+    )
 
 
 def decode(scores: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -63,14 +65,9 @@ def _lines(split: int, count: int, classes: dict[str, int]) -> common.Arrays:
     label = np.zeros((count, _LONGEST), dtype=np.int64)
     for index in range(count):
         rng = np.random.default_rng([_SEED, split, index])
-        text = _text(rng)
-        font = str(rng.choice(_FONTS))
-        image = _drawn(text, font, rng, light=bool(rng.random() < 0.3))
-        if rng.random() < 0.5:
-            image = _degraded(image, rng)
-        width = min(WIDTH, round(image.width * HEIGHT / image.height))
-        pixels = np.asarray(image.resize((width, HEIGHT)), dtype=np.float32)
-        x[index, :, :, :width] = pixels / np.float32(127.5) - np.float32(1)
+        image, text, _ = text_recognizer.line(rng)
+        pixels = fitted(image)
+        x[index, :, :, : pixels.shape[1]] = pixels / np.float32(127.5) - np.float32(1)
         line = [classes[character] for character in text if character != " "]
         label[index, : len(line)] = line
     return {"x": x, "label": label}

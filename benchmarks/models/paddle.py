@@ -7,15 +7,11 @@ Weights: PaddleOCR PP-OCRv4 mobile and mobile v2.0 (Apache-2.0), from `rapidocr-
 import onnx
 
 from benchmarks.models.common import at_opset
-from examples.packages import read_member, wheel
-
-_REQUIREMENT = "rapidocr-onnxruntime==1.4.4"
-_SHA256 = "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
-_MEMBER = "rapidocr_onnxruntime/models/{}.onnx"
+from examples import paddle
 
 
 def model(name: str, shape: list[str | int], output: list[str | int]) -> onnx.ModelProto:
     """The model with the shapes of its one input and its one output stated."""
-    found = onnx.load_from_string(read_member(wheel(_REQUIREMENT, _SHA256), _MEMBER.format(name)))
+    found = paddle.model(name)
     shapes = {found.graph.input[0].name: shape, found.graph.output[0].name: output}
     return at_opset(found, shapes)

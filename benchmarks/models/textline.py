@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.models import common, paddle
-from examples import textline
+from examples import rendering, textline
 
 CALIBRATION, VALIDATION = 512, 2000
 
@@ -19,7 +19,9 @@ _NAME = "textline"
 
 def build() -> Path:
     """The folder with the model and its data."""
-    return common.built(_NAME, (__file__, paddle.__file__, textline.__file__), _make)
+    return common.built(
+        _NAME, (__file__, paddle.__file__, textline.__file__, rendering.__file__), _make
+    )
 
 
 def _make(folder: Path) -> None:
