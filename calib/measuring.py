@@ -113,7 +113,11 @@ def measure(
 def not_compared(records: tuple[CandidateRecord, ...]) -> Iterator[str]:
     """The tensors of which only a part was compared, in a sentence."""
     errors = [error for c in records for error in (*c.layers, *c.outputs)]
-    left_out = {error.tensor: error.left_out for error in errors if error.left_out}
+    unlike = {error.tensor: error.unlike_batches for error in errors if error.unlike_batches}
+    if unlike:
+        shown = ", ".join(f"{name} (in {count:,} batches)" for name, count in unlike.items())
+        yield f"not as many values as in FP32, so no error is told of them there: {shown}"
+    left_out = {e.tensor: e.left_out for e in errors if e.left_out and not e.unlike_batches}
     if left_out:
         shown = ", ".join(f"{name} ({left_out[name]:,})" for name in list(left_out)[:_SHOWN])
         more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""

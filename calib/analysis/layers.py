@@ -23,22 +23,23 @@ class TensorErrorAccumulator:
         self._node = node
         self._op_type = op_type
         self._quantized = quantized
-        self._samples = self._left_out = self._compared = 0
+        self._samples = self._left_out = self._compared = self._unlike = 0
         self._signal = self._other = self._cross = self._noise = 0.0
         self._max_abs = 0.0
 
     def add(self, reference: Array, candidate: Array) -> None:
-        """Compare one batch.
+        """Compare one batch; where the shapes differ, it is only counted.
+
+        A net that finds things finds as many as it finds: no value has its like then.
 
         Args:
             reference: FP32's values, first axis = batch.
-            candidate: the same shape.
-
-        Raises:
-            ValueError: if the shapes differ.
+            candidate: the candidate's.
         """
         if reference.shape != candidate.shape:
-            raise ValueError(f"{self._name}: shapes {reference.shape} and {candidate.shape} differ")
+            self._unlike += 1
+            self._left_out += reference.size
+            return
         self._samples += len(reference) if reference.ndim else 1
         flat_reference, flat_candidate = reference.ravel(), candidate.ravel()
         for start in range(0, flat_reference.size, _CHUNK_VALUES):
@@ -69,6 +70,7 @@ class TensorErrorAccumulator:
             op_type=self._op_type,
             samples=self._samples if self._compared or not self._left_out else 0,
             left_out=self._left_out,
+            unlike_batches=self._unlike,
             sqnr_db=self._sqnr_db() if finite else -math.inf,
             cosine=self._cosine() if finite else -1.0,
             max_abs=self._max_abs if finite else math.inf,

@@ -24,7 +24,12 @@ class TensorError(Record):
     relative_l2: float | None = Field(description="‖ref-cand‖₂ / ‖ref‖₂; None if ref is zero.")
     quantized: bool = Field(description="True when a node that makes it reads INT8 inputs.")
     left_out: int = Field(
-        default=0, description="Values that were not compared: NaN, infinite or a mask in FP32."
+        default=0,
+        description="Values that were not compared: NaN, infinite or a mask in FP32, or of a "
+        "shape that the candidate's has not.",
+    )
+    unlike_batches: int = Field(
+        default=0, description="Batches in which its shape is not FP32's, as of boxes found."
     )
 
 
