@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import resnet
 from benchmarks.models import cifar, common
 
-CALIBRATION, VALIDATION = 128, 256
+CALIBRATION, VALIDATION = 64, 128
 PIXELS = cifar.Pixels(side=resnet.SIZE, mean=(125.3, 123.0, 113.9), spread=(63.0, 62.1, 66.7))
 
 _NAME = "resnet50"

@@ -27,7 +27,11 @@ _POOLS = frozenset(["MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPoo
 
 
 def absorb(
-    model: ir.Model, tensors: Iterable[str], fixed: Container[str] = frozenset()
+    model: ir.Model,
+    tensors: Iterable[str],
+    fixed: Container[str] = frozenset(),
+    *,
+    keep_scalars: bool = False,
 ) -> Mapping[str, Wide]:
     """Move what `apply_affines` put in front of the nodes as far up as it costs nothing.
 
@@ -35,6 +39,8 @@ def absorb(
         model: changed in place, equal within float32 rounding.
         tensors: the activations that it made.
         fixed: tensors whose values must stay, as somebody knows their range.
+        keep_scalars: constants of one number stay so: ONNX Runtime knows a GELU by its own, and
+            runs what it does not know as five operators.
 
     Returns:
         By node whose weight took up a factor: float64 (outputs,), by which its output channels
@@ -44,7 +50,7 @@ def absorb(
     values = {str(v.name): v for node in model.graph for v in node.outputs}
     for name in tensors:
         if name in values:
-            _absorb(_Up(model, scaled, fixed), values[name])
+            _absorb(_Up(model, scaled, fixed, keep_scalars), values[name])
     common.RemoveUnusedNodesPass()(model)
     common.TopologicalSortPass()(model)
     return scaled
@@ -94,8 +100,15 @@ def _constant(value: ir.Value | None, like: ir.Value) -> Wide | None:
 class _Up:
     """One walk up the graph; it plans edits, and makes none that the end of the walk refuses."""
 
-    def __init__(self, model: ir.Model, scaled: dict[str, Wide], fixed: Container[str]) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        scaled: dict[str, Wide],
+        fixed: Container[str],
+        keep_scalars: bool,
+    ) -> None:
         self._model, self._scaled, self._fixed = model, scaled, fixed
+        self._keep_scalars = keep_scalars
 
     def through(self, value: ir.Value | None, affine: Affine) -> list[_Edit] | None:
         """The edits that make `value` come out as value·gain + offset; None if there are none."""
@@ -180,7 +193,7 @@ class _Up:
             return self._unknown(node, affine)
         index = known[0]
         array, other = constants[index], node.inputs[1 - index]
-        if array is None:
+        if array is None or (self._keep_scalars and array.size == 1 < affine.gain.size):
             return None
         if node.op_type == "Add":
             both = array * affine.gain + affine.offset

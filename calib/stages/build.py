@@ -188,11 +188,13 @@ def _rewritten(
     graph, renamed = apply_affines(source.graph, treated, affines)
     sites = source.selection.activations
     quantized = {site.tensor for site in sites if site.node not in plan.floats}
-    if source.spec.layout == "native":
+    native = source.spec.layout == "native"
+    if native:
         # What integer nodes make has a range that was seen.
         made = native_tensors(source.graph, source.selection)
         quantized |= {*made} - source.fitted.samples.keys()
-    scaled = absorb(graph, renamed.values(), (quantized - renamed.keys()) | source.kept)
+    fixed = (quantized - renamed.keys()) | source.kept
+    scaled = absorb(graph, renamed.values(), fixed, keep_scalars=native)
     return graph, renamed, scaled
 
 
