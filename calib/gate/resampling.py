@@ -15,6 +15,7 @@ _RESAMPLES = 4_999
 _BCA_MAX = 10_000
 """Above it the correction is small, and the jackknife behind it takes n² values."""
 _ELEMENTS = 2_000_000
+_UNSEEN = 0.75
 
 Statistic = Callable[..., Any]
 
@@ -79,6 +80,30 @@ def median_interval(values: Floats, alpha: float) -> Interval | None:
     found = quantile_test(values, p=0.5).confidence_interval(1 - 2 * alpha)
     known = np.isfinite([found.low, found.high]).all()
     return Interval(float(found.low), float(found.high)) if known else None
+
+
+def with_unseen(found: Interval, value: float, samples: int, alpha: float, span: float) -> Interval:
+    """Bootstrap bounds of a mean over samples, with room for what the samples do not hold.
+
+    A bootstrap draws only from what it has: where one sample in 2,000 changed, or none, it knows
+    of no rarer loss, and its bound is too low three to seven times as often as it should be. So
+    each bound moves out by three quarters of the share that may be there unseen with chance
+    `alpha`, 1 - alpha^(1/n), and lies beyond the value by the whole of it at least: the bound that
+    is exact where nothing changed (three samples in n for 5 %: J. A. Hanley, A. Lippman-Hand,
+    Journal of the American Medical Association 249, 1983). With three quarters the bound of a share
+    lost is too low with chance `alpha` at most, for 50 to 2,000 samples and alpha from 0.005 to
+    0.05; with a half it is not.
+
+    Args:
+        found: by the bootstrap.
+        value: the figure itself.
+        samples: n > 0.
+        alpha: of the bounds.
+        span: by how much one sample's score can change: 100 for a figure in %.
+    """
+    unseen = span * (1 - alpha ** (1 / samples))
+    low = min(found.low - _UNSEEN * unseen, value - unseen)
+    return Interval(low, max(found.high + _UNSEEN * unseen, value + unseen))
 
 
 def mean_of(values: Any, axis: int) -> Any:

@@ -1,12 +1,15 @@
 """Limits on the metrics of a task: what is lost against FP32, and its bounds."""
 
 from calib.gate.facts import Facts, Found, Measure, Rule
+from calib.gate.resampling import with_unseen
 from calib.gate.sample_size import scaled_samples
 from calib.gate.statistics import Interval
 from calib.gate.task_limits import METRICS
 from calib.results import MetricScore
 
-_METHOD = "paired percentile bootstrap of the samples"
+_METHOD = "paired percentile bootstrap of the samples, with room for unseen ones"
+_SPAN = 100.0
+"""A sample that is right scores 100 %, and one that is wrong 0 %."""
 _NO_LABELS = "no labelled samples of this kind of task"
 
 
@@ -51,13 +54,15 @@ def _found(metric: MetricScore, loss: float, samples: int, details: str, alpha: 
     bounds = metric.bounds(alpha)
     if bounds is None:
         return Found(loss, samples, details)
-    low, high = bounds
+    found = Interval(*bounds)
+    if metric.unit == "%" and samples:
+        found = with_unseen(found, loss, samples, alpha, _SPAN)
 
     def needed(limit: float) -> int | None:
-        half = high - loss if limit >= loss else loss - low
+        half = found.high - loss if limit >= loss else loss - found.low
         return scaled_samples(samples, half, abs(limit - loss), alpha)
 
-    return Found(loss, samples, details, Interval(low, high), _METHOD, needed)
+    return Found(loss, samples, details, found, _METHOD, needed)
 
 
 TASK_RULES: tuple[Rule, ...] = (

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom, bootstrap, norm
 
-from calib.gate.resampling import bootstrap_interval, growth_pct, mean_of, median_interval
+from calib.gate.resampling import (
+    bootstrap_interval,
+    growth_pct,
+    mean_of,
+    median_interval,
+    with_unseen,
+)
+from calib.gate.statistics import Interval
 
 
 def test_the_interval_of_a_mean_is_nearly_the_normal_one():
@@ -77,3 +84,26 @@ def test_a_medians_bounds_are_values_beyond_which_too_many_would_lie():
     assert found.low + found.high == 41
     assert median_interval(np.arange(4.0), 0.05) is None
     assert median_interval(np.zeros(0), 0.05) is None
+
+
+@pytest.mark.parametrize("samples", [200, 2000])
+@pytest.mark.parametrize("alpha", [0.05, 0.025, 0.01])
+def test_rare_losses_are_seldom_above_the_bound_of_a_bootstrap_with_room_for_unseen_ones(
+    samples, alpha
+):
+    # Of a share lost the percentile bootstrap is the binomial distribution about what was found.
+    counts = np.arange(61)
+    bounds = np.array([binom.ppf(1 - alpha, samples, k / samples) / samples for k in counts])
+    wide = np.array(
+        [
+            with_unseen(Interval(0, high), k / samples, samples, alpha, 1.0).high
+            for k, high in zip(counts, bounds, strict=True)
+        ]
+    )
+
+    def worst(upper):
+        shares = np.concatenate([upper[:30] + 1e-9, np.linspace(0.5, 25, 50) / samples])
+        return max(binom.pmf(counts, samples, p)[upper < p].sum() for p in shares)
+
+    assert worst(bounds) > 3 * alpha
+    assert worst(wide) <= alpha * (1 + 1e-6)

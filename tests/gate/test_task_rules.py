@@ -38,8 +38,8 @@ def rule_of(verdict, name):
 @pytest.mark.parametrize(
     ("loss", "spread", "verdict"),
     [
-        (0.2, 0.1, Verdict.PASS),
-        (2.0, 0.1, Verdict.FAIL),
+        (-1.0, 0.1, Verdict.PASS),
+        (3.0, 0.1, Verdict.FAIL),
         (0.9, 1.0, Verdict.INCONCLUSIVE),
         (1.1, 1.0, Verdict.INCONCLUSIVE),
     ],
@@ -53,7 +53,9 @@ def test_a_loss_is_judged_by_its_bounds_whichever_way_the_metric_points(
     found = rule_of(judged({limit: 1.0}, metric(name, value, 50, spread, higher=higher)), limit)
     assert found.verdict is verdict
     assert found.found == pytest.approx(loss)
-    assert (found.low, found.high) == pytest.approx((loss - 0.9 * spread, loss + 0.9 * spread))
+    unseen = 100 * (1 - 0.05 ** (1 / 200))
+    reach = max(0.9 * spread + 0.75 * unseen, unseen)
+    assert (found.low, found.high) == pytest.approx((loss - reach, loss + reach))
     assert (found.samples_needed is not None) == (verdict is Verdict.INCONCLUSIVE)
 
 
@@ -70,7 +72,7 @@ def test_every_limit_has_a_rule_of_the_same_name():
 
 def test_without_labels_agreement_can_be_limited():
     agreement = metric("map_pct", 98.5, 100, 0.2)
-    limits = {"disagreement_points_max": 2.0}
+    limits = {"disagreement_points_max": 3.5}
     assert judged(limits, agreement=(agreement,)).verdict is Verdict.PASS
     assert "Without labels" in judged(limits, agreement=(agreement,)).reason
 
@@ -81,7 +83,7 @@ def test_a_class_that_vanished_is_named_with_and_without_a_limit():
         "vanished": ("rare",),
     }
     found = metric("map_pct", 40, 40, 0.1)
-    passed = judged({"map_drop_points_max": 1.0}, found, **score)
+    passed = judged({"map_drop_points_max": 2.0}, found, **score)
     assert passed.verdict is Verdict.PASS
     assert "Lost altogether: rare." in passed.reason
     failed = judged({"classes_vanished_max": 0}, found, **score)
@@ -92,3 +94,12 @@ def test_bounds_of_a_chance_that_too_few_resamples_can_tell_are_none():
     found = metric("map_pct", 40, 41, 1)
     assert found.bounds(0.0001) is None
     np.testing.assert_allclose(found.bounds(0.5), [1, 1])
+
+
+def test_where_nothing_changed_the_bound_is_that_of_what_may_be_unseen():
+    limit = "map_drop_points_max" if "map_drop_points_max" in METRICS else next(iter(METRICS))
+    same = metric(METRICS[limit][0], 50.0, 50.0, 0.0)
+    found = rule_of(judged({limit: 1.0}, same), limit)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.high == pytest.approx(100 * (1 - 0.05 ** (1 / 200)))
+    assert rule_of(judged({limit: 1.5}, same), limit).verdict is Verdict.PASS
