@@ -70,11 +70,11 @@ def _half(name: str) -> bool:
 
 
 def _conditions(rows: Sequence[Outcome], known: Mapping[str, Features]) -> Iterator[_Condition]:
-    """Everything that a sample can be asked: is it of this value, is it at most so large."""
-    table = [
-        {**known.get(o.id, {}), CLASS: o.label, "FP32's probability": o.probability or 0.0}
-        for o in rows
-    ]
+    """Everything that a sample can be asked: is it of this value, is it at most so large.
+
+    FP32's probability is not asked: answers near the boundary change most wherever they come from.
+    """
+    table = [{**known.get(o.id, {}), CLASS: o.label} for o in rows]
     for feature in sorted({name for row in table for name in row}):
         values = [row.get(feature, "") for row in table]
         numbers = as_numbers({str(i): v for i, v in enumerate(values)})
@@ -119,7 +119,11 @@ def _excess(lost: NDArray[np.float64], holds: Bools) -> float:
 def _judged(
     found: Sequence[tuple[str, Bools]], lost: NDArray[np.float64], among: Bools
 ) -> tuple[FoundSlice, ...]:
-    slices = [_slice(text, lost[among & holds], lost[among & ~holds]) for text, holds in found]
+    # Two ways to the same samples are one slice.
+    distinct = {holds.tobytes(): (text, holds) for text, holds in reversed(found)}
+    slices = [
+        _slice(text, lost[among & holds], lost[among & ~holds]) for text, holds in distinct.values()
+    ]
     corrected = holm([s.p_value for s in slices])
     sure = [
         s.model_copy(update={"p_value": p})

@@ -55,37 +55,44 @@ class Outcome:
     """One labelled sample under one candidate.
 
     Attributes:
-        was_right: FP32.
-        is_right: the candidate.
-        flipped: whether their predictions differ.
+        label: the class; empty in a task without classes.
+        lost: 1 if FP32 has it right and the candidate wrong, -1 the other way round, else 0.
+        both_right: whether both have it right.
+        flipped: whether their answers differ.
         probability: that FP32 gave its prediction; None if it gives none.
         rival_right: FP16; None where there is no such answer.
     """
 
     id: str
     label: str
-    was_right: bool
-    is_right: bool
+    lost: int
+    both_right: bool
     flipped: bool
-    probability: float | None
-    rival_right: bool | None
+    probability: float | None = None
+    rival_right: bool | None = None
 
     @property
-    def lost(self) -> int:
-        """1 if it was right and is wrong, -1 the other way round, else 0."""
-        return int(self.was_right) - int(self.is_right)
+    def is_right(self) -> bool:
+        """Whether the candidate has it right."""
+        return self.both_right or self.lost < 0
 
 
-def outcome(verdict: SampleVerdict) -> Outcome | None:
-    """What became of a classified sample; None without a label."""
+def outcome(verdict: SampleVerdict, *, has_classes: bool) -> Outcome | None:
+    """What became of a sample; None without a label.
+
+    Args:
+        verdict: of a kind of task whose answers are right or wrong.
+        has_classes: whether label and prediction are names of classes: other answers are cut short
+            in a verdict, so that FP16's cannot be told right from wrong by them.
+    """
     if verdict.label is None:
         return None
-    rival = verdict.fp16
+    rival = verdict.fp16 if has_classes else None
     return Outcome(
         verdict.id,
-        verdict.label,
-        verdict.reference_prediction == verdict.label,
-        verdict.prediction == verdict.label,
+        verdict.label if has_classes else "",
+        {"worsened": 1, "improved": -1}.get(verdict.flip, 0),
+        verdict.prediction == verdict.label and verdict.flip != "improved",
         verdict.flip != "",
         verdict.reference_probability,
         None if rival is None else rival.prediction == verdict.label,
@@ -200,7 +207,7 @@ def slice_scores(
 def _slices_of(
     found: Outcome, families: Mapping[str, Mapping[str, str]], spec: SlicesSpec
 ) -> Iterable[tuple[str, str]]:
-    if CLASS in spec.by:
+    if CLASS in spec.by and found.label:
         yield CLASS, found.label
     if CONFIDENT in spec.by and found.probability is not None:
         sure = found.probability >= spec.confident_at
@@ -213,7 +220,7 @@ def _score(family: str, name: str, group: Sequence[Outcome]) -> SliceScore:
         family=family,
         name=name,
         samples=len(group),
-        right=sum(o.was_right and o.is_right for o in group),
+        right=sum(o.both_right for o in group),
         worsened=sum(o.lost > 0 for o in group),
         improved=sum(o.lost < 0 for o in group),
         flips=sum(o.flipped for o in group),

@@ -28,13 +28,18 @@ class Facts:
         return named.latency_at(self.limits.batch_size, self.limits.threads) if named else None
 
     def counts(self) -> PairedCounts | None:
-        """The labelled samples by who is right: FP32, the candidate, or both; None without any."""
+        """The labelled samples by who is right: FP32, the candidate, or both.
+
+        None without any, and in a task whose answers are not right or wrong.
+        """
         score, flips = self.candidate.score, self.candidate.flips
         if score is None or flips is None or not score.samples:
             return None
-        if score.reference_accuracy_pct is None:
+        right = score.reference_right
+        if right is None and score.reference_accuracy_pct is not None:
+            right = round(score.reference_accuracy_pct * score.samples / 100)
+        if right is None:
             return None
-        right = round(score.reference_accuracy_pct * score.samples / 100)
         return PairedCounts(
             score.samples, flips.worsened, flips.improved, max(0, right - flips.worsened)
         )

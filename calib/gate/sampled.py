@@ -26,7 +26,7 @@ _SHOWN = 3
 
 def accuracy_drop_points(facts: Facts) -> Found:
     """Accuracy lost against FP32."""
-    counts = facts.counts()
+    counts = _accuracy_counts(facts)
     if counts is None:
         return Found(None, 0, "no labelled samples")
     return Found(
@@ -41,7 +41,7 @@ def accuracy_drop_points(facts: Facts) -> Found:
 
 def accuracy_drop_relative(facts: Facts) -> Found:
     """Accuracy lost, as a share of FP32's."""
-    counts = facts.counts()
+    counts = _accuracy_counts(facts)
     if counts is None:
         return Found(None, 0, "no labelled samples")
     before = counts.right + counts.lost
@@ -158,6 +158,12 @@ def embedding_cosine_mean(facts: Facts) -> Found:
         Found(score.mean_cosine, score.samples, "mean over the samples", bounds, method),
         facts.alpha,
     )
+
+
+def _accuracy_counts(facts: Facts) -> PairedCounts | None:
+    """None where the task has no accuracy: other kinds have limits on metrics of their own."""
+    score = facts.candidate.score
+    return facts.counts() if score is not None and score.accuracy_pct is not None else None
 
 
 def _lost_and_gained(counts: PairedCounts) -> str:

@@ -23,20 +23,23 @@ class Slicer:
     """What the validation samples can be sliced by, and the outcomes so far, by candidate."""
 
     spec: SlicesSpec
+    has_classes: bool
     known: dict[str, Features]
     families: dict[str, dict[str, str]]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     def add(self, candidate: str, verdict: SampleVerdict) -> None:
-        """Take in one verdict; what has no class or no label is left out."""
-        found = outcome(verdict) if verdict.id in self.known else None
+        """Take in one verdict; what has no label is left out."""
+        found = outcome(verdict, has_classes=self.has_classes)
         if found is not None:
             self.outcomes.setdefault(candidate, []).append(found)
 
     def scored(self, record: CandidateRecord) -> CandidateRecord:
         """A candidate's record with what became of each slice, and against FP16."""
         own = self.outcomes.get(record.name, [])
-        if record.precision is Precision.FP32 or not own:
+        # In a task without right and wrong nothing is ever lost: that is no evidence.
+        has_right = record.score is not None and record.score.reference_right is not None
+        if record.precision is Precision.FP32 or not own or not has_right:
             return record
         return record.model_copy(
             update={
@@ -54,11 +57,10 @@ def open_slicer(bench: Workbench, inputs: Inputs) -> Slicer:
         DataError: if the config names a column that no sample has.
     """
     spec = bench.experiment.analysis.slices
-    if TaskKind(bench.experiment.task.kind) is not TaskKind.CLASSIFICATION:
-        return Slicer(spec, {}, {})
+    has_classes = TaskKind(bench.experiment.task.kind) is TaskKind.CLASSIFICATION
     with bench.timed("slices", inputs.validation.scan.samples) as advance:
         known: dict[str, Features] = {}
         for sample in inputs.validation.data:
             known[sample.id] = features(sample)
             advance(1)
-    return Slicer(spec, known, assignments(known, spec))
+    return Slicer(spec, has_classes, known, assignments(known, spec))

@@ -24,11 +24,10 @@ def outcomes(count, lost=frozenset().__contains__, gained=frozenset().__contains
         Outcome(
             id=f"s{i}",
             label="ab"[i % 2],
-            was_right=lost(i) or not gained(i),
-            is_right=not lost(i),
+            lost=int(lost(i)) - int(gained(i)),
+            both_right=not lost(i) and not gained(i),
             flipped=lost(i) or gained(i),
             probability=0.5 + (i % 10) / 20,
-            rival_right=None,
         )
         for i in range(count)
     ]
@@ -36,12 +35,16 @@ def outcomes(count, lost=frozenset().__contains__, gained=frozenset().__contains
 
 def test_a_verdict_says_who_was_right():
     verdict = records.sample(reference_probability=0.75)
-    found = outcome(verdict)
-    assert (found.was_right, found.is_right, found.flipped, found.lost) == (True, False, True, 1)
-    assert (found.probability, found.rival_right) == (0.75, None)
+    found = outcome(verdict, has_classes=True)
+    assert (found.lost, found.both_right, found.is_right, found.flipped) == (1, False, False, True)
+    assert (found.label, found.probability, found.rival_right) == ("cat", 0.75, None)
     rival = RivalAnswer(prediction="cat", probability=0.5, margin=0.1)
-    assert outcome(verdict.model_copy(update={"fp16": rival})).rival_right is True
-    assert outcome(records.sample(label=None)) is None
+    beside = verdict.model_copy(update={"fp16": rival})
+    assert outcome(beside, has_classes=True).rival_right is True
+    # Answers that are no classes are cut short in a verdict: no right or wrong is read from them.
+    free = outcome(beside, has_classes=False)
+    assert (free.label, free.rival_right, free.lost) == ("", None, 1)
+    assert outcome(records.sample(label=None), has_classes=True) is None
 
 
 def test_length_and_brightness_are_measured_of_the_inputs():
@@ -99,7 +102,7 @@ def test_each_family_counts_every_sample_once_whatever_their_order():
 
 def test_a_rival_is_paired_on_the_samples_that_it_answered():
     rows = [
-        Outcome(str(i), "a", True, own, False, None, rival)
+        Outcome(str(i), "a", 0, own, False, None, rival)
         for i, (rival, own) in enumerate(
             [(True, True)] * 5 + [(True, False)] * 3 + [(False, True)] * 2 + [(None, True)]
         )
