@@ -46,7 +46,7 @@ def test_runs_are_compared_and_put_in_a_row(runs, monkeypatch, capsys, tmp_path)
     assert command(monkeypatch, "compare", first, second, "--html", page) == 1
     shown = capsys.readouterr().out
     assert "worse by more than chance" in shown or "The verdict was PASS" in shown
-    assert "fc2: int8 → float" in shown
+    assert re.search(r"fc2: int8.* → float: excluded by the config", shown)
     assert "config calibration.calibrators.0.kind: minmax → cache" in shown
     text = page.read_text(encoding="utf-8")
     assert "fc2" in text

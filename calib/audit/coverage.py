@@ -72,11 +72,13 @@ def _calibration_lacks(facts: AuditFacts, column: _Column) -> Iterator[AuditFind
     shares = {name: count / other for name, count in column.validation.items() if count}
     counts = {name: column.calibration.get(name, 0) for name in shares}
     p_values = holm([float(binom.cdf(counts[n], own, share)) for n, share in shares.items()])
+    # Shares of a validation split that is itself only a part of what there is say little.
+    whole = all(column.validation.get(name) for name in column.values)
     lacking = {
         name: share
         for (name, share), p in zip(shares.items(), p_values, strict=True)
         if (counts[name] == 0 and own * share >= 1)
-        or (p < _ALPHA and counts[name] < _FEW * own * share)
+        or (whole and p < _ALPHA and counts[name] < _FEW * own * share)
     }
     if not lacking:
         return
@@ -92,7 +94,8 @@ def _calibration_lacks(facts: AuditFacts, column: _Column) -> Iterator[AuditFind
     yield AuditFinding(
         check="coverage",
         severity=Severity.WARNING,
-        title=f"calibration lacks {_named(column, list(lacking))}",
+        title=f"calibration {'lacks' if len(none) == len(lacking) else 'has too few of'} "
+        f"{_named(column, list(lacking))}",
         evidence=", ".join(
             f"{name}: {counts[name]} of {own:,} calibration samples where validation's share, "
             f"{100 * share:.2g} %, would give {own * share:.0f}"

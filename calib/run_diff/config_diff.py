@@ -46,17 +46,18 @@ def _machine(first: RunResult, second: RunResult) -> Iterator[str]:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Every leaf of nested mappings and lists by its dotted path."""
+    """Every leaf of nested mappings by its dotted path; a list of plain values is a leaf."""
+    items: Mapping[Any, Any]
     if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, list | tuple):
-        items = dict(enumerate(value)).items()
+        items = value
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        items = dict(enumerate(value))
     else:
         return {path: value}
     found: dict[str, Any] = {}
-    for name, part in items:
+    for name, part in items.items():
         found |= _flat(part, f"{path}.{name}" if path else str(name))
-    return found or {path: value}
+    return found
 
 
 def _changed(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

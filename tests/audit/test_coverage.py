@@ -50,6 +50,7 @@ def test_a_class_that_is_much_too_rare_is_found_too():
     calibration = np.concatenate([np.zeros(495, int), np.ones(5, int)])
     (found,) = findings(split(calibration), split(drawn(1, 1000, 2)))
     assert found.names == ("1",)
+    assert found.title == "calibration has too few of class 1"
     assert found.severity is Severity.WARNING
 
 
@@ -62,6 +63,8 @@ def test_two_thousand_rows_of_a_sorted_file_with_6_of_20_classes_are_an_error():
     assert "hold 6 of 20 classes" in found[0].evidence
     assert "sorted" in found[0].evidence
     assert "Shuffle" in found[0].action
+    # What it holds too much of is no reason to want more of it in calibration.
+    assert len(findings(split(drawn(1, 500)), split(rows), 20)) == 1
 
 
 def test_few_samples_of_many_classes_lack_some_by_chance():

@@ -110,24 +110,52 @@ def test_speed_is_compared_on_equal_machines_alone():
     assert any(text.startswith("processor:") for text in found.unlike)
 
 
-def test_thresholds_that_moved_and_nodes_of_another_precision_are_listed():
+def test_thresholds_that_moved_are_listed():
     second = passed()
     calibration = second.calibration
     activation = calibration.activations[0]
     moved = activation.model_copy(update={"amax": {"minmax": activation.amax["minmax"] * 3}})
-    left = LeftAloneRecord(tensor="t", node="fc9", op_type="MatMul", reason="excluded")
     second = second.model_copy(
-        update={
-            "calibration": calibration.model_copy(
-                update={"activations": (moved,), "left_alone": (*calibration.left_alone, left)}
-            )
-        }
+        update={"calibration": calibration.model_copy(update={"activations": (moved,)})}
     )
     found = compare_runs(passed(), second, (table(), table()))
     (scale,) = found.scales
     assert (scale.tensor, scale.second / scale.first) == ("x", 3)
+    assert found.precisions == ()
+
+
+def without_int8(run, **changes):
+    """The run with `fc1` left in float, and other changes of its candidate."""
+    weight, activation = run.calibration.weights[0], run.calibration.activations[0]
+    left = tuple(
+        LeftAloneRecord(tensor=t, node="fc1", op_type="MatMul", reason="excluded by the config")
+        for t in (weight.tensor, activation.tensor)
+    )
+    calibration = run.calibration.model_copy(
+        update={"weights": (), "activations": (), "left_alone": left}
+    )
+    candidates = tuple(c.model_copy(update=changes) for c in run.candidates)
+    return run.model_copy(update={"calibration": calibration, "candidates": candidates})
+
+
+def test_a_node_that_is_no_longer_asked_for_in_int8_is_listed_with_the_reason():
+    found = compare_runs(passed(), without_int8(passed(), engines=()), (table(), table()))
     (node,) = found.precisions
-    assert (node.node, node.first, node.second) == ("fc9", "not in it", "float: excluded")
+    assert (node.node, node.first, node.second) == ("fc1", "int8", "float: excluded by the config")
+
+
+def test_what_ran_counts_where_both_runs_know_it():
+    engine = records.engine()
+    nodes = tuple(n.model_copy(update={"ran": "fp16"}) for n in engine.nodes)
+    second = passed()
+    other = engine.model_copy(update={"nodes": nodes})
+    candidates = tuple(c.model_copy(update={"engines": (other,)}) for c in second.candidates)
+    found = compare_runs(
+        passed(), second.model_copy(update={"candidates": candidates}), (table(), table())
+    )
+    assert [(n.node, n.first, n.second) for n in found.precisions] == [
+        ("fc1", "int8, ran in int8", "int8, ran in fp16")
+    ]
 
 
 def test_changed_settings_are_told_by_their_path():
