@@ -155,7 +155,7 @@ def _clipping(tensors: tuple[TensorAudit, ...], calibrator: str) -> Iterator[Aud
         check="saturation",
         severity=Severity.ERROR if grave else Severity.WARNING,
         title=f"{calibrator} clips {own.lost_pct:.3g} % of the energy of {worst.tensor} in "
-        "validation" + (f", and much of {len(lossy) - 1} others" if len(lossy) > 1 else ""),
+        "validation" + (f", and much of {_others(len(lossy) - 1)}" if len(lossy) > 1 else ""),
         evidence="; ".join(
             f"{t.tensor}: {s.clipped_pct:.3g} % of the values, {s.lost_pct:.3g} % of the energy "
             f"(calibration {s.calibration_clipped_pct:.3g} % and {s.calibration_lost_pct:.3g} %)"
@@ -229,3 +229,7 @@ def _tensors(found: list[TensorAudit]) -> str:
 
 def _p(value: float) -> str:
     return f"{value:.2g}"
+
+
+def _others(count: int) -> str:
+    return "one other" if count == 1 else f"{count} others"
