@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from calib import cli_audit, cli_cache, cli_plan
+from calib import cli_audit, cli_cache, cli_plan, cli_report
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
@@ -23,7 +23,7 @@ from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
 from calib.pipeline import run_calibration, run_experiment, run_sensitivity
 from calib.progress import Progress, Silent
-from calib.report import write_sensitivity
+from calib.report import find_browser, write_sensitivity
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
 from calib.stages.shard import Shard
@@ -62,12 +62,14 @@ app = typer.Typer(
 app.add_typer(cli_cache.app, name="cache")
 cli_audit.register(app)
 app.command("plan")(cli_plan.plan_command)
+app.command("report")(cli_report.report_command)
 _COMMANDS = (
     "run",
     "calibrate",
     "merge",
     "cache",
     "gate",
+    "report",
     "check",
     "doctor",
     "plan",
@@ -110,17 +112,22 @@ def run(
     ] = None,
     jobs: Jobs = 1,
     as_json: AsJson = False,
+    pdf: cli_report.Pdf = False,
 ) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
     Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 4 inconclusive,
     70 a fault of calib, 130 interrupted.
     """
+    if pdf:
+        find_browser()  # before the work, not after it
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])
     with faults_logged_in(experiment.output.reports):
         finished = run_experiment(experiment, _progress(), jobs)
     report = finished.directory / "report.html"
+    if pdf:
+        cli_report.printed(report)
     if as_json:
         _print_json(finished.result.verdict, finished.result, report)
     else:

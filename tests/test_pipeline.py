@@ -59,6 +59,9 @@ def test_a_run_finds_what_numpy_finds(workspace):
     minmax = {a.tensor: a.amax["minmax"] for a in result.calibration.activations}
     calibration = np.load("calibration.npz")["x"]
     assert minmax["x"] == np.abs(calibration).max()
+    seen = next(a for a in result.calibration.activations if a.tensor == "x")
+    bars = np.histogram(np.abs(calibration), len(seen.histogram), (0, seen.histogram_end))[0]
+    assert seen.histogram == tuple(bars)
     weights = {i.name: onnx.numpy_helper.to_array(i) for i in models.mlp().graph.initializer}
     hidden = np.maximum(calibration @ weights["w1"] + weights["b1"], 0)
     assert minmax["h3"] == pytest.approx(hidden.max(), rel=1e-5)

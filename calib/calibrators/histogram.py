@@ -57,6 +57,15 @@ class TensorStatistics:
         return max(abs(self.minimum), abs(self.maximum)) if self.count else 0.0
 
     @property
+    def end(self) -> float:
+        """Where the range ends, a power of two."""
+        return math.ldexp(1.0, self.exponent)
+
+    def folded(self, parts: int) -> tuple[int, ...]:
+        """The counts in `parts` equal parts of the range; `parts` divides BINS."""
+        return tuple(self.counts.reshape(parts, -1).sum(axis=1).tolist())
+
+    @property
     def bin_width(self) -> float:
         """Width of one bin, a power of two."""
         return float(np.ldexp(1.0, self.exponent) / BINS)

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from calib.calibrators.cache_diff import Change, ScaleChange
 from calib.calibrators.trt_cache import CalibrationCache
 from calib.graph.from_scales import Coverage
-from calib.report.html import number
+from calib.report.plain import plain_page
 from calib.report.tables import safe_text
 from calib.store import write_atomically
 
@@ -31,16 +30,9 @@ def write_diff_csv(rows: tuple[ScaleChange, ...], path: Path) -> None:
 
 def write_diff_html(rows: tuple[ScaleChange, ...], before: str, after: str, path: Path) -> None:
     """One self-contained page; names are escaped."""
-    environment = Environment(
-        loader=PackageLoader("calib.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
     counts = {change: sum(row.change is change for row in rows) for change in Change}
-    page = environment.get_template("cache_diff.html").render(
+    page = plain_page(
+        "cache_diff.html",
         rows=[row for row in rows if row.change is not Change.SAME],
         same=[row for row in rows if row.change is Change.SAME],
         counts={change.name.lower(): count for change, count in counts.items()},

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from calib.report.html import number
+from calib.report.plain import plain_page
+from calib.report.svg import svg_for_page
 from calib.results import History, RunComparison, RunSummary
 from calib.store import write_atomically
 
 _COLOURS = ("#3b76c4", "#c2642c", "#2f9a72", "#a05bb5", "#b3892b", "#c24a6a")
+_STYLES = ("report.css", "run_pages.css")
 _MARKERS = "osD^vP"
 _GREY = "#808890"
 _STYLE: Any = {
@@ -38,7 +39,7 @@ def write_comparison(found: RunComparison, path: Path) -> None:
     Raises:
         StoreError: if the file cannot be written.
     """
-    write_atomically(path, _page("run_compare.html", found=found))
+    write_atomically(path, plain_page("run_compare.html", _STYLES, found=found))
 
 
 def write_history(found: History, path: Path) -> None:
@@ -47,23 +48,12 @@ def write_history(found: History, path: Path) -> None:
     Raises:
         StoreError: if the file cannot be written.
     """
-    plot = Markup(trend_plot(found))  # noqa: S704 - our own SVG
-    write_atomically(path, _page("run_history.html", found=found, plot=plot))
-
-
-def _page(template: str, **values: object) -> str:
-    environment = Environment(
-        loader=PackageLoader("calib.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    write_atomically(
+        path, plain_page("run_history.html", _STYLES, found=found, plot=trend_plot(found))
     )
-    environment.filters["number"] = number
-    return environment.get_template(template).render(**values)
 
 
-def trend_plot(found: History) -> str:
+def trend_plot(found: History) -> Markup:
     """The task's metric, flips and latency over the runs; a line joins what is comparable.
 
     Metrics are comparable on one model and the same validation samples, latencies on one machine.
@@ -78,7 +68,7 @@ def trend_plot(found: History) -> str:
         if rows
     ]
     if not panels:
-        return ""
+        return Markup("")
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 2.2 * len(panels)), layout="constrained")
         all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -99,11 +89,9 @@ def trend_plot(found: History) -> str:
             axes.set_ylabel(title)
             axes.legend(frameon=False, fontsize=8)
         figure.autofmt_xdate()
-        buffer = io.StringIO()
+        buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    svg = text[text.index("<svg") :]
-    return svg.replace("<svg", '<svg role="img" aria-label="Trend over the runs"', 1)
+    return svg_for_page(buffer.getvalue(), "Trend over the runs")
 
 
 def _metric_title(found: History) -> str:

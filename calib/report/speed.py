@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from calib.advice import speedup_over
 from calib.analysis.speedup import Speedup
 from calib.analysis.throughput import frontier
-from calib.report.plots import latency_plot, throughput_plot
+from calib.report.speed_plots import latency_plot, throughput_plot
 from calib.results import CandidateRecord, LatencyRecord, Precision, RunResult
 
 _RUN_COLUMNS = ["candidate", "batch_size", "threads", "run", "latency_ms"]
 
 
 def speed_section(result: RunResult) -> dict[str, Any]:
-    """What `_speed.html` draws."""
+    """What the section on speed draws."""
     timed = result.reference.latency_at()
     on_frontier = frontier_points(result)
     return {
@@ -31,8 +30,8 @@ def speed_section(result: RunResult) -> dict[str, Any]:
         ],
         "loads": result.speed.points if result.speed is not None else (),
         "plots": {
-            "latency": Markup(latency_plot(result)),  # noqa: S704 - our own SVG
-            "throughput": Markup(throughput_plot(result)),  # noqa: S704 - our own SVG
+            "latency": latency_plot(result),
+            "throughput": throughput_plot(result),
         },
     }
 

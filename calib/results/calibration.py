@@ -18,6 +18,12 @@ class ActivationRecord(Record):
     clipped_pct: dict[str, float] = Field(
         description="Share of observed values beyond the threshold, by calibrator name, in %."
     )
+    histogram: tuple[int, ...] = Field(
+        default=(),
+        description="Numbers of values by |x|, in equal parts of [0, histogram_end); zeros are in "
+        "the first.",
+    )
+    histogram_end: float = 0.0
     growth: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
         description="By calibrator name: the threshold after each part of the data.",

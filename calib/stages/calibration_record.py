@@ -13,6 +13,9 @@ from calib.stages.prepare import Prepared
 from calib.stages.thresholds import Thresholds
 from calib.stages.workbench import Workbench
 
+HISTOGRAM_PARTS = 128
+"""For the record: enough to see the shape, of which at least half is up to the maximum."""
+
 
 def calibration_record(
     bench: Workbench,
@@ -42,6 +45,8 @@ def calibration_record(
                 c: clipped_pct(statistics[name], found.amax[name])
                 for c, found in thresholds.items()
             },
+            histogram=statistics[name].folded(HISTOGRAM_PARTS),
+            histogram_end=statistics[name].end,
             growth={c: growth[c, name].growth for c in thresholds if (c, name) in growth},
             standard_error_pct={
                 c: growth[c, name].standard_error_pct for c in thresholds if (c, name) in growth

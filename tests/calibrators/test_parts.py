@@ -85,6 +85,14 @@ def test_parts_without_values_do_not_change_the_whole():
     assert found.whole().count == 2
 
 
+def test_folded_counts_are_those_of_a_histogram_with_wider_bars():
+    x = np.random.default_rng(3).normal(size=10_000).astype(np.float32)
+    found = statistics_from_array("x", x)
+    expected, _ = np.histogram(np.abs(x), bins=128, range=(0, found.end))
+    assert found.folded(128) == tuple(expected)
+    assert found.end / 2 <= np.abs(x).max() < found.end
+
+
 def test_the_standard_error_is_that_of_the_spread_between_samples():
     """The jackknife against the truth: the same threshold from 60 independent data sets."""
     rng = np.random.default_rng(3)

@@ -1,0 +1,183 @@
+"""The samples that the candidate gets most wrong: a page full as a table, all of them as data.
+
+Previews are cut so that the page stays small however many samples there are.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from calib.report.grid import Cell, Column, Row, Table, figure, script_json
+from calib.report.page import Context, Page
+from calib.report.words import NOTHING, anchor, number
+from calib.results import CandidateRecord, SampleVerdict
+
+STATIC_ROWS = 50
+_DATA_BYTES_MAX = 1_700_000
+_TEXT_CHARACTERS = (400, 240, 160, 120, 80, 40, 0)
+_THUMBNAIL_BYTES_MAX = 400_000
+"""Twice in the page at most: as data, and in the table that needs no script."""
+_METADATA_CHARACTERS = 80
+_LAYERS_NAMED = 3
+
+_TAGS = {"worsened": "fail", "improved": "pass"}
+
+
+def context(page: Page) -> Context:
+    """See `Section.context`."""
+    tail = page.shown.tail
+    if not tail:
+        return {"static": None, "moved": _moved(page.shown)}
+    pictures = _pictures(tail)
+    grid, characters = _grid(page, pictures)
+    static = _table(page.shown, tail[:STATIC_ROWS], _TEXT_CHARACTERS[0], pictures)
+    return {
+        "static": static,
+        "moved": _moved(page.shown),
+        "kept": len(grid["rows"]),
+        "characters": characters,
+        "pictures": len(pictures),
+        "data": {"tail": grid},
+    }
+
+
+def _pictures(tail: Sequence[SampleVerdict]) -> dict[str, str]:
+    """Thumbnails of the worst samples, as many as the page has room for; by sample."""
+    found: dict[str, str] = {}
+    room = _THUMBNAIL_BYTES_MAX
+    for sample in tail:
+        if sample.thumbnail_png_base64 is not None:
+            room -= len(sample.thumbnail_png_base64)
+            if room < 0:
+                break
+            found[sample.id] = sample.thumbnail_png_base64
+    return found
+
+
+def _grid(page: Page, pictures: dict[str, str]) -> tuple[dict[str, Any], int]:
+    """All samples as data, with as much of their texts as there is room for."""
+    tail = page.shown.tail
+    limit = _DATA_BYTES_MAX - 2 * sum(map(len, pictures.values()))
+    for characters in _TEXT_CHARACTERS:
+        table = _table(page.shown, tail, characters, {})
+        sizes = [len(script_json(_row_data(row, table.columns)).encode()) + 1 for row in table.rows]
+        if sum(sizes) <= limit:
+            break
+    room, kept = limit, 0
+    while kept < len(sizes) and sizes[kept] <= room:
+        room -= sizes[kept]
+        kept += 1
+    grid = {
+        "columns": [
+            {"title": c.title, "numeric": c.numeric, "choice": c.choice} for c in table.columns
+        ],
+        "rows": [_row_data(row, table.columns) for row in table.rows[:kept]],
+        "pictures": pictures,
+    }
+    return grid, characters
+
+
+def _row_data(row: Row, columns: tuple[Column, ...]) -> list[Any]:
+    return [
+        _cell_data(cell, column.numeric) for cell, column in zip(row.cells, columns, strict=True)
+    ]
+
+
+def _cell_data(cell: Cell, is_numeric: bool) -> Any:
+    if is_numeric and not cell.notes and not cell.href:
+        value = cell.value
+        if value is None or math.isnan(value):
+            return None
+        return float(f"{value:.4g}") if math.isfinite(value) else cell.text
+    extra = {"n": list(cell.notes), "h": cell.href, "g": cell.tag}
+    if not any(extra.values()):
+        return cell.text
+    return {"t": cell.text, **{k: v for k, v in extra.items() if v}}
+
+
+def _table(
+    shown: CandidateRecord,
+    tail: Sequence[SampleVerdict],
+    characters: int,
+    pictures: dict[str, str],
+) -> Table:
+    has_probability = any(s.probability is not None for s in tail)
+    columns = (
+        Column("Sample"),
+        Column("Flip", choice=True),
+        Column("Label", choice=True),
+        Column("FP32 says"),
+        Column("INT8 says" if shown.calibrator else f"{shown.name} says", choice=True),
+        *((Column("FP32 prob.", True), Column("Prob.", True)) * has_probability),
+        Column("FP32 margin", numeric=True),
+        Column("Margin", numeric=True),
+        Column("Lost margin", numeric=True),
+        Column("Clipped, %", numeric=True),
+        Column("What is in it"),
+    )
+    rows = tuple(_row(s, characters, has_probability, pictures.get(s.id, "")) for s in tail)
+    return Table(
+        "tail-table", f"The tail of {shown.name}, the worst first", columns, rows, below=True
+    )
+
+
+def _row(sample: SampleVerdict, characters: int, has_probability: bool, picture: str) -> Row:
+    probabilities = (sample.reference_probability, sample.probability) if has_probability else ()
+    return Row(
+        id=anchor("sample", sample.id),
+        cells=(
+            Cell(sample.id),
+            Cell(sample.flip or "none", tag=_TAGS.get(sample.flip, "") if sample.flip else ""),
+            Cell(NOTHING if sample.label is None else sample.label),
+            Cell(sample.reference_prediction),
+            Cell(sample.prediction),
+            *(figure(value, 3) for value in probabilities),
+            figure(sample.reference_margin, 3),
+            figure(sample.margin, 3),
+            figure(sample.margin_loss, 3),
+            figure(sample.saturation_pct, 3),
+            Cell(_cut(sample.text or "", characters), notes=tuple(_notes(sample)), image=picture),
+        ),
+    )
+
+
+def _notes(sample: SampleVerdict) -> list[str]:
+    """Metadata, FP16's answer, the layers that left their range, the nearest known sample."""
+    notes = [f"{k}: {_cut(v, _METADATA_CHARACTERS)}" for k, v in sample.metadata.items()]
+    if sample.fp16 is not None:
+        margin = number(sample.fp16.margin, 3)
+        notes.append(f"FP16 says {sample.fp16.prediction}, margin {margin}")
+    if sample.left_range:
+        named = ", ".join(
+            f"{r.tensor} ({number(r.clipped_pct, 3)} % beyond)"
+            for r in sample.left_range[:_LAYERS_NAMED]
+        )
+        more = sample.left_range_count - min(len(sample.left_range), _LAYERS_NAMED)
+        others = f" and {more} more" if more > 0 else ""
+        notes.append(f"left the calibrated range at {named}{others}")
+    if (nearest := sample.nearest) is not None:
+        says = f", FP32 says {nearest.prediction}" if nearest.prediction is not None else ""
+        near = f"nearest calibration sample: {nearest.id}{says}"
+        notes.append(f"{near}, distance {number(nearest.distance, 3)}")
+    return notes
+
+
+def _moved(shown: CandidateRecord) -> list[str]:
+    """Sentences on all samples together, where the record has them."""
+    moved = shown.moved
+    if moved is None:
+        return []
+    sentences = []
+    if moved.margin_loss:
+        parts = (f"{number(v, 3)} at {p} %" for p, v in moved.margin_loss.items())
+        sentences.append(f"Loss of margin over all {moved.samples:,} samples: {', '.join(parts)}.")
+    sentences += [
+        f"Of {c.samples:,} samples that FP32 is at least {100 * c.probability:g} % sure of, "
+        f"{c.flips} flipped and {c.worsened} got worse."
+        for c in moved.confident
+    ]
+    return sentences
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters].rstrip()}…"
