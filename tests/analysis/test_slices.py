@@ -142,6 +142,7 @@ def test_a_planted_slice_is_found_with_its_condition():
     assert best.p_value < 1e-6
     assert best.worsened / best.samples > 5 * best.rest_worsened / best.rest_samples
     assert best.samples + best.rest_samples < 1100  # the half that the search did not see
+    assert len({frozenset(s.condition.split(", ")) for s in found}) == len(found)
     assert find_slices(rows[::-1], known) == found
 
 

@@ -195,6 +195,20 @@ def test_an_interval_of_the_ratio_is_that_of_the_drop_where_fp32_is_always_right
     assert 1 - ratio.high == pytest.approx(drop.low, rel=0.02)
 
 
+@pytest.mark.parametrize(("samples", "accuracy", "gained"), [(60, 0.5, 0.05), (300, 0.9, 0.01)])
+def test_a_ratio_is_below_its_bound_about_as_often_as_promised(samples, accuracy, gained):
+    ratio = 0.97
+    lost = accuracy * (1 - ratio) + gained
+    shares = [lost, gained, accuracy - lost, 1 - accuracy - gained]
+    draws = np.random.default_rng(0).multinomial(samples, shares, size=600)
+    distinct, times = np.unique(draws, axis=0, return_counts=True)
+    wrong = 0
+    for (b, c, both, _), count in zip(distinct.tolist(), times.tolist(), strict=True):
+        bound = ratio_interval(PairedCounts(samples, b, c, both), 0.05).low
+        wrong += count * (bound > ratio)
+    assert wrong <= binom.ppf(0.999, 600, 0.05)
+
+
 def test_the_mean_of_one_stratum_is_its_own_drop():
     counts = PairedCounts(90, 7, 2)
     alone = mean_drop_interval([counts], 0.05)
