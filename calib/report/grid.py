@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from calib.report.words import NOTHING, number
 
 _ON_TABLET_MAX = 8
-_ON_PAPER_MAX = 12
+_ON_PAPER_MAX = 13
 
 
 @dataclass(frozen=True, slots=True)

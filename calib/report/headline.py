@@ -144,8 +144,8 @@ def _scale(rule: RuleVerdict) -> Scale | None:
 def next_steps(page: Page) -> list[Link]:
     """What to do about the verdict, the most useful first."""
     found = page.result.verdict
-    steps = {"PASS": _after_pass, "FAIL": _after_fail, "INCONCLUSIVE": _after_inconclusive}
-    links = steps.get(found.verdict, _after_nothing)(page)
+    steps = {"PASS": _after_pass, "FAIL": _after_fail, "NO_EVIDENCE": _after_nothing}
+    links = steps[found.verdict](page) if found.verdict in steps else []
     if found.advice:
         is_told = found.verdict == "INCONCLUSIVE"
         links.append(Link(found.advice, *(("limits", "Limits") if is_told else ("speed", "Speed"))))
@@ -184,14 +184,6 @@ def _after_fail(page: Page) -> list[Link]:
     if kept:
         links.append(Link(f"{', '.join(kept)} keeps all limits.", "candidates", "Candidates"))
     return links
-
-
-def _after_inconclusive(page: Page) -> list[Link]:
-    return [
-        Link(f"{rule.title}: {rule.advice}.", rule_anchor(page.shown.name, rule.rule), "Limits")
-        for rule in _decisive(page)
-        if rule.verdict == "INCONCLUSIVE" and rule.advice
-    ]
 
 
 def _after_nothing(page: Page) -> list[Link]:

@@ -91,6 +91,7 @@ def test_nothing_is_cut_off_or_scrolls_sideways(large, open_page, size, script):
     page.evaluate(OPEN_ALL)
     page.wait_for_timeout(300)
     assert (page.locator(".tabulator").count() > 0) is script
+    assert page.locator(".enhanced > table:visible, .charted > .plot:visible").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     assert page.evaluate(TOO_WIDE) == []
 

@@ -1,4 +1,4 @@
-"""What the page may run and fetch: what it holds, and nothing; and that its links lead somewhere."""
+"""What the page may run and fetch: what it holds, and nothing; its links lead somewhere."""
 
 import base64
 import hashlib

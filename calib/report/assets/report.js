@@ -91,7 +91,7 @@ function column(found, at) {
     headerSortStartingDir: numeric ? "desc" : "asc", headerHozAlign: numeric ? "right" : "left",
     titleFormatter: () => make("span", {}, title),
     formatter: (cell) => make("div", {}, ...cell.getData().cells[at].draw()),
-    minWidth: at === 0 ? 150 : code ? 220 : numeric ? 98 : 110,
+    minWidth: at === 0 ? 140 : code ? 220 : numeric ? 88 : 110,
     widthGrow: at === 0 || code ? 3 : numeric ? 1 : 2,
   };
 }

@@ -28,10 +28,7 @@ _PAIRED = (
 def context(page: Page) -> Context:
     """The shown candidate's limits first, the others' folded."""
     judged = sorted(page.result.verdict.candidates, key=lambda v: v.candidate != page.shown.name)
-    return {
-        "judged": [(v, _table(k, v), _paired(k, v)) for k, v in enumerate(judged)],
-        "selection": page.result.verdict.selection,
-    }
+    return {"judged": [(v, _table(k, v), _paired(k, v)) for k, v in enumerate(judged)]}
 
 
 def _table(number_of_table: int, verdict: CandidateVerdict) -> Table:

@@ -20,20 +20,27 @@ _THUMBNAIL_BYTES_MAX = 400_000
 _METADATA_CHARACTERS = 80
 _LAYERS_NAMED = 3
 
+_CONFIDENT = (
+    Column("FP32 was sure"),
+    Column("Samples", numeric=True),
+    Column("Flipped", numeric=True),
+    Column("Worsened", numeric=True),
+)
 _TAGS = {"worsened": "fail", "improved": "pass"}
 
 
 def context(page: Page) -> Context:
     """See `Section.context`."""
     tail = page.shown.tail
+    overall = {"moved": _moved(page.shown), "confident": _confident(page.shown)}
     if not tail:
-        return {"static": None, "moved": _moved(page.shown)}
+        return {"static": None, **overall}
     pictures = _pictures(tail)
     grid, characters = _grid(page, pictures)
     static = _table(page.shown, tail[:STATIC_ROWS], _TEXT_CHARACTERS[0], pictures)
     return {
         "static": static,
-        "moved": _moved(page.shown),
+        **overall,
         "kept": len(grid["rows"]),
         "characters": characters,
         "pictures": len(pictures),
@@ -162,21 +169,28 @@ def _notes(sample: SampleVerdict) -> list[str]:
     return notes
 
 
-def _moved(shown: CandidateRecord) -> list[str]:
-    """Sentences on all samples together, where the record has them."""
+def _moved(shown: CandidateRecord) -> str:
+    """A sentence on the loss of margin of all samples together, where the record has it."""
     moved = shown.moved
-    if moved is None:
-        return []
-    sentences = []
-    if moved.margin_loss:
-        parts = (f"{number(v, 3)} at {p} %" for p, v in moved.margin_loss.items())
-        sentences.append(f"Loss of margin over all {moved.samples:,} samples: {', '.join(parts)}.")
-    sentences += [
-        f"Of {c.samples:,} samples that FP32 is at least {100 * c.probability:g} % sure of, "
-        f"{c.flips} flipped and {c.worsened} got worse."
-        for c in moved.confident
-    ]
-    return sentences
+    if moved is None or not moved.margin_loss:
+        return ""
+    parts = (f"{number(v, 3)} at {p} %" for p, v in moved.margin_loss.items())
+    return f"Percentiles of the margin lost, of all {moved.samples:,} samples: {', '.join(parts)}."
+
+
+def _confident(shown: CandidateRecord) -> Table:
+    """What became of the samples that FP32 was sure of."""
+    found = shown.moved.confident if shown.moved is not None else ()
+    rows = tuple(
+        Row(
+            (
+                Cell(f"at least {100 * c.probability:g} %"),
+                *(figure(n, text=f"{n:,}") for n in (c.samples, c.flips, c.worsened)),
+            )
+        )
+        for c in found
+    )
+    return Table("confident-table", "What became of confident predictions", _CONFIDENT, rows)
 
 
 def _cut(text: str, characters: int) -> str:
