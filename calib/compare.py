@@ -5,7 +5,7 @@ a file a batch; every comparison then reads two such folders side by side. So no
 number of samples, no engine runs twice, and `polygraphy` can read and judge the same files again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from polygraphy.exception import PolygraphyException
 from polygraphy.json import save_json
 from polygraphy.logger import G_LOGGER
 
+from calib.analysis.channels import ChannelAccumulator
 from calib.analysis.finite import refuse_not_finite
 from calib.analysis.layers import TensorErrorAccumulator
 from calib.errors import BackendError
@@ -98,14 +99,28 @@ def compare_outputs(reference: Path, candidate: Path, accuracy_file: Path) -> No
         save_json(results, str(accuracy_file))
 
 
-def output_errors(reference: Path, candidate: Path) -> tuple[TensorError, ...]:
-    """Error of each floating-point output over all samples of two saved runs."""
+def output_errors(
+    reference: Path, candidate: Path, axes: Mapping[str, int | None]
+) -> tuple[TensorError, ...]:
+    """Error of each floating-point output over all samples of two saved runs, and its channels'.
+
+    Args:
+        reference: FP32's folder.
+        candidate: the other one.
+        axes: of the batch, by output.
+    """
     errors: dict[str, TensorErrorAccumulator] = {}
+    channels: dict[str, ChannelAccumulator] = {}
     for expected, got in zip(read_outputs(reference), read_outputs(candidate), strict=True):
         for name, array in expected.items():
             if np.issubdtype(array.dtype, np.floating):
                 errors.setdefault(name, TensorErrorAccumulator(name)).add(array, got[name])
-    return tuple(accumulator.result() for accumulator in errors.values())
+                own = channels.setdefault(name, ChannelAccumulator(axes.get(name, 0)))
+                own.add(array, got[name])
+    return tuple(
+        total.result().model_copy(update={"channels": channels[name].result()})
+        for name, total in errors.items()
+    )
 
 
 def _named(folder: Path, name: str) -> Iterator[RunResults]:

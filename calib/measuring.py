@@ -142,7 +142,7 @@ def _judged(
     is_reference = candidate.precision is Precision.FP32
     errors: tuple[TensorError, ...] = ()
     if not is_reference:
-        compared = compare(bench, outputs.reference, outputs.candidate, candidate)
+        compared = compare(bench, inputs, outputs.reference, outputs.candidate, candidate)
         errors = compared.errors
         place(compared.accuracy_file, files.folder / "polygraphy" / f"{candidate.name}.json")
     layers = compare_layers(bench, inputs, calibration, candidate)

@@ -50,7 +50,7 @@ def test_outputs_come_back_batch_by_batch_as_they_were(saved):
 
 def test_errors_are_over_all_samples(saved):
     rows, folder = saved
-    (error,) = output_errors(folder / "a", folder / "b")
+    (error,) = output_errors(folder / "a", folder / "b", {})
     logits = models.run(models.mlp(), {"x": rows})["logits"].astype(np.float64)
     assert error.samples == 20
     assert error.max_abs == pytest.approx(0.1, rel=1e-4)

@@ -105,9 +105,24 @@ def selection(limits: LimitsSpec, candidates: int) -> str:
 def _accuracy_sentence(candidate: CandidateRecord, verdict: CandidateVerdict) -> str:
     score = candidate.score
     if score is None:
-        return ""
+        return _collapsed(candidate)
     lost = f" Lost altogether: {', '.join(score.vanished[:5])}." if score.vanished else ""
-    return f"{_headline_sentence(score, verdict)}{lost}"
+    return f"{_headline_sentence(score, verdict)}{lost}{_collapsed(candidate)}"
+
+
+def _collapsed(candidate: CandidateRecord) -> str:
+    """The outputs' channels that no longer vary: a score that is always 0 says nothing."""
+    sentences = []
+    for error in candidate.outputs:
+        found = error.channels
+        if found is not None and found.collapsed:
+            names = ", ".join(map(str, found.collapsed_channels[:5]))
+            more = ", …" if found.collapsed > 5 else ""
+            sentences.append(
+                f" {found.collapsed} of {found.channels} channels of {error.tensor} no longer "
+                f"vary: {names}{more}."
+            )
+    return "".join(sentences)
 
 
 def _headline_sentence(score: TaskScore, verdict: CandidateVerdict) -> str:

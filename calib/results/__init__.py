@@ -22,6 +22,7 @@ from calib.results.calibration import (
 )
 from calib.results.candidates import (
     CandidateRecord,
+    ChannelErrors,
     ClassScore,
     FlipSummary,
     FoundSlice,
@@ -96,6 +97,7 @@ __all__ = [
     "CalibrationRecord",
     "CandidateRecord",
     "CandidateVerdict",
+    "ChannelErrors",
     "ClassMetric",
     "ClassScore",
     "ConfidentFlips",

@@ -11,6 +11,21 @@ from calib.results.metrics import ClassMetric, MetricScore
 from calib.results.tails import NearestSample, RangeExcess, RivalAnswer, TailSummary
 
 
+class ChannelErrors(Record):
+    """One output channel by channel, over all samples: values of a kind share a channel."""
+
+    axis: int = Field(description="Of the channels, in a batch's output.")
+    channels: int
+    constant: int = Field(description="Channels that FP32 itself never varies.")
+    worst: int | None = Field(description="The channel that the candidate explains least of.")
+    worst_r2: float | None = Field(
+        description="1 - Σ(ref-cand)² / Σ(ref-mean ref)² of that channel; below 0 a constant would "
+        "do better."
+    )
+    collapsed: int = Field(description="Channels that vary in FP32 and no longer here.")
+    collapsed_channels: tuple[int, ...] = Field(description="The first of these.")
+
+
 class TensorError(Record):
     """How far one tensor of a candidate is from FP32's, over all samples compared."""
 
@@ -30,6 +45,9 @@ class TensorError(Record):
     )
     unlike_batches: int = Field(
         default=0, description="Batches in which its shape is not FP32's, as of boxes found."
+    )
+    channels: ChannelErrors | None = Field(
+        default=None, description="Of an output with more than one channel."
     )
 
 

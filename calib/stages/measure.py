@@ -63,13 +63,16 @@ class Comparison:
     accuracy_file: Path
 
 
-def compare(bench: Workbench, reference: Path, outputs: Path, candidate: Candidate) -> Comparison:
+def compare(
+    bench: Workbench, inputs: Inputs, reference: Path, outputs: Path, candidate: Candidate
+) -> Comparison:
     """Hold a candidate's outputs against FP32's, through Polygraphy's comparator."""
-    key = {"reference": reference.name, "outputs": outputs.name}
+    axes = inputs.axes.outputs
+    key = {"reference": reference.name, "outputs": outputs.name, "axes": axes}
 
     def make(folder: Path, _: Advance) -> None:
         compare_outputs(reference, outputs, folder / "accuracy.json")
-        errors = output_errors(reference, outputs)
+        errors = output_errors(reference, outputs, axes)
         write_atomically(folder / "errors.json", _ERRORS.dump_json(errors))
 
     found = bench.artifact("compare", f"compare {candidate.name}", key, make)

@@ -5,7 +5,7 @@ import records
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
 from calib.gate.task_limits import METRICS, TaskLimits
-from calib.results import ClassMetric, MetricScore, TaskKind, TaskScore, Verdict
+from calib.results import ChannelErrors, ClassMetric, MetricScore, TaskKind, TaskScore, Verdict
 from calib.results.metrics import QUANTILES
 
 
@@ -88,6 +88,22 @@ def test_a_class_that_vanished_is_named_with_and_without_a_limit():
     assert "Lost altogether: rare." in passed.reason
     failed = judged({"classes_vanished_max": 0}, found, **score)
     assert failed.verdict is Verdict.FAIL
+
+
+def test_channels_that_no_longer_vary_are_named_without_a_limit():
+    channels = ChannelErrors(
+        axis=1,
+        channels=7,
+        constant=0,
+        worst=4,
+        worst_r2=-0.1,
+        collapsed=2,
+        collapsed_channels=(4, 6),
+    )
+    outputs = (records.error(tensor="boxes", channels=channels),)
+    run = records.run(records.candidate("fp32"), records.candidate(outputs=outputs))
+    verdict = evaluate(run, LimitsSpec(accuracy_drop_points_max=50))
+    assert "2 of 7 channels of boxes no longer vary: 4, 6." in verdict.reason
 
 
 def test_bounds_of_a_chance_that_too_few_resamples_can_tell_are_none():
