@@ -185,6 +185,11 @@ class Experiment(Spec):
     model: ModelSpec = Field(description="The FP32 model.")
     data: ExperimentDataSpec = Field(description="Calibration and validation samples.")
     task: TaskSpec = Field(description="What the outputs mean.")
+    heads: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")], TaskSpec] = Field(
+        default_factory=dict,
+        description="Further heads of the model, each judged by its own kind: a task by name. "
+        "Their labels are the samples' `head_labels`, their limits `limits.heads`.",
+    )
     calibration: CalibrationSpec = Field(description="How INT8 ranges are found.")
     quantization: QuantizationSpec = Field(
         default_factory=SelectionSpec,
@@ -209,6 +214,13 @@ class Experiment(Spec):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"two candidates would have the same name: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_are_of_heads_that_are_there(self) -> "Experiment":
+        unknown = sorted(self.limits.heads.keys() - self.heads.keys())
+        if unknown:
+            raise ValueError(f"limits.heads.{unknown[0]}: there is no such head in heads")
         return self
 
     @model_validator(mode="after")

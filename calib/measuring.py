@@ -14,7 +14,7 @@ from calib.results import (
     SpeedRecord,
     TensorError,
 )
-from calib.stages.analyse import OnRow, Outputs, analyse_candidate
+from calib.stages.analyse import OnRow, Outputs, analyse_candidate, analyse_heads
 from calib.stages.calibrate import (
     Calibration,
     Candidate,
@@ -147,6 +147,7 @@ def _judged(
         place(compared.accuracy_file, files.folder / "polygraphy" / f"{candidate.name}.json")
     layers = compare_layers(bench, inputs, calibration, candidate)
     found = analyse_candidate(bench, inputs, candidate, outputs, files.on_row(candidate))
+    heads = analyse_heads(bench, inputs, candidate, outputs)
     broken = (f"{found.not_finite} samples have NaN or infinity in their output",)
     return CandidateRecord(
         name=candidate.name,
@@ -163,6 +164,7 @@ def _judged(
         score=found.score,
         flips=found.flips,
         tail=() if is_reference else tuple(map(files.beside.beside, found.tail)),
+        heads=heads,
         moved=None if is_reference else found.moved,
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +37,9 @@ class _ColumnsSpec(LoaderSpec):
         Field(default=None, description="Convert the inputs to this type; as stored if absent.")
     )
     label: str | None = Field(default=None, description="Array or column of the labels.")
+    head_labels: dict[str, str] = Field(
+        default_factory=dict, description="Head: array or column of its labels."
+    )
     id: str | None = Field(default=None, description="Array or column of unique ids.")
     slices: tuple[str, ...] = Field(default=(), description="Columns to slice results by.")
 
@@ -81,6 +84,11 @@ class Columns:
             inputs={name: self._array(row, names, where) for name, names in spec.inputs.items()},
             label=label_from_value(label, spec.classes, where),
             metadata={name: encodable(str(column(row, name, where))) for name in spec.slices},
+            head_labels={
+                head: label
+                for head, name in spec.head_labels.items()
+                if (label := label_from_value(column(row, name, where), None, where)) is not None
+            },
         )
 
     def _array(self, row: Row, names: str | tuple[str, ...], where: str) -> Array:
@@ -118,12 +126,13 @@ class Arrays:
         return Sample(
             id=encodable(str(arrays[spec.id][index])) if spec.id else row_id(index),
             inputs={k: self._input(arrays[str(v)], index) for k, v in spec.inputs.items()},
-            label=label_from_value(
-                label.item() if label is not None and label.ndim == 0 else label,
-                spec.classes,
-                where,
-            ),
+            label=label_from_value(_plain(label), spec.classes, where),
             metadata={name: encodable(str(arrays[name][index])) for name in spec.slices},
+            head_labels={
+                head: label
+                for head, name in spec.head_labels.items()
+                if (label := label_from_value(_plain(arrays[name][index]), None, where)) is not None
+            },
         )
 
     def _input(self, array: Array, index: int) -> Array:
@@ -131,7 +140,13 @@ class Arrays:
 
     def _open(self) -> dict[str, Array]:
         spec = self.spec
-        names = [*spec.inputs.values(), spec.label, spec.id, *spec.slices]
+        names = [
+            *spec.inputs.values(),
+            spec.label,
+            *spec.head_labels.values(),
+            spec.id,
+            *spec.slices,
+        ]
         wanted = [str(name) for name in names if name is not None]
         try:
             if spec.path.is_dir():
@@ -168,6 +183,11 @@ class Arrays:
         if len(set(lengths.values())) != 1:
             raise DataError(self.source, "its arrays differ in length", got=str(lengths))
         return next(iter(lengths.values()))
+
+
+def _plain(label: Array | None) -> Any:
+    """An array without axes as the number that it is."""
+    return label.item() if label is not None and label.ndim == 0 else label
 
 
 def _refuse_larger_than_memory(source: str, names: list[str]) -> None:

@@ -55,4 +55,5 @@ class Python:
             inputs={str(k): np.asarray(v) for k, v in item["inputs"].items()},
             label=label_from_value(item.get("label"), self.spec.classes, where),
             metadata={str(k): str(v) for k, v in item.get("metadata", {}).items()},
+            head_labels=item.get("head_labels", {}),
         )

@@ -42,6 +42,7 @@ class Sample:
         metadata: values to slice by, e.g. {"source": "forum"}.
         preview: what to show of it in a report; None if there is nothing to show.
         frame: how a picture lies in the input; None where it fills it, or there is none.
+        head_labels: labels of a model's further heads, by the head's name.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Sample:
     metadata: Metadata = field(default_factory=dict)
     preview: Preview | None = None
     frame: Frame | None = None
+    head_labels: Mapping[str, Label] = field(default_factory=dict)
 
     def digest(self) -> bytes:
         """SHA-256 over the inputs' names, dtypes, shapes and bytes: equal content, equal digest."""

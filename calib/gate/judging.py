@@ -101,11 +101,39 @@ def _judge_candidate(
         for rule in RULES
         if (limit := getattr(limits, rule.name)) is not None
     )
+    for name in limits.heads:
+        rules += _judge_head(result, candidate, limits, name, alpha)
     if rules and candidate.engines:
         rules += (_apply(EXECUTION, 1.0, facts),)
     worst = max((r.verdict for r in rules), key=_RANK.__getitem__, default=Verdict.NO_EVIDENCE)
     return CandidateVerdict(
         candidate=candidate.name, verdict=worst, rules=rules, paired=paired_verdicts(facts)
+    )
+
+
+def _judge_head(
+    result: RunResult, candidate: CandidateRecord, limits: LimitsSpec, name: str, alpha: float
+) -> tuple[RuleVerdict, ...]:
+    """A head's limits, held as those of a candidate that has no other."""
+    head = next((h for h in candidate.heads if h.name == name), None)
+    own = candidate.model_copy(
+        update={
+            "score": head.score if head else None,
+            "flips": head.flips if head else None,
+            "slices": (),
+            "paired": (),
+            "outputs": (),
+        }
+    )
+    asked = limits.of_head(name)
+    facts = Facts(result, own, asked, alpha)
+    return tuple(
+        verdict.model_copy(
+            update={"rule": f"{name}.{verdict.rule}", "title": f"{name}: {verdict.title}"}
+        )
+        for rule in RULES
+        if (limit := getattr(asked, rule.name)) is not None
+        for verdict in (_apply(rule, float(limit), facts),)
     )
 
 

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from calib.gate.task_limits import TaskLimits
+from calib.gate.task_limits import AnswerLimits
 
 
-class LimitsSpec(TaskLimits):
+class LimitsSpec(AnswerLimits):
     """Limits, and how sure a verdict must be; a value or bound equal to its limit passes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,28 +41,10 @@ class LimitsSpec(TaskLimits):
     samples_min: int | None = Field(
         default=None, ge=1, description="Fewest validation samples that are evidence."
     )
-    accuracy_drop_points_max: float | None = Field(
-        default=None, ge=0, description="Accuracy lost against FP32, in percentage points."
-    )
-    accuracy_drop_relative_pct_max: float | None = Field(
-        default=None, ge=0, description="Accuracy lost against FP32, in % of FP32's."
-    )
-    macro_recall_drop_points_max: float | None = Field(
-        default=None, ge=0, description="Mean recall over classes lost, in percentage points."
-    )
-    worst_class_drop_points_max: float | None = Field(
-        default=None, ge=0, description="Recall lost by the class that loses most, in points."
-    )
     worst_slice_drop_points_max: float | None = Field(
         default=None,
         ge=0,
         description="Accuracy lost by the slice of `analysis.slices` that loses most, in points.",
-    )
-    flips_pct_max: float | None = Field(
-        default=None, ge=0, le=100, description="Predictions unlike FP32's, in % of the samples."
-    )
-    worsened_pct_max: float | None = Field(
-        default=None, ge=0, le=100, description="Right in FP32 and wrong now, in % of the samples."
     )
     confident_pct: Literal[50, 80, 90, 95, 99] = Field(
         default=90, description="FP32's probability from which on a prediction is confident, in %."
@@ -84,15 +66,6 @@ class LimitsSpec(TaskLimits):
         le=100,
         description="Values of validation samples that the threshold clips, in % of the tensor's, "
         "of the worst tensor; of the samples that the audit runs.",
-    )
-    mean_abs_error_increase_pct_max: float | None = Field(
-        default=None, ge=0, description="Regression: growth of the mean absolute error, in %."
-    )
-    embedding_cosine_mean_min: float | None = Field(
-        default=None, ge=-1, le=1, description="Embedding: mean cosine to FP32's."
-    )
-    embedding_cosine_worst_min: float | None = Field(
-        default=None, ge=-1, le=1, description="Embedding: smallest cosine to FP32's."
     )
     output_sqnr_db_min: float | None = Field(
         default=None, description="Signal to quantization noise of the worst output, in dB."
@@ -122,3 +95,14 @@ class LimitsSpec(TaskLimits):
         description="Share of the multiply-accumulates that ran in INT8, in %: on TensorRT, or on "
         "ONNX Runtime where the layout is `native`.",
     )
+    heads: dict[str, AnswerLimits] = Field(
+        default_factory=dict, description="Limits of further heads, by the head's name."
+    )
+
+    def of_head(self, name: str) -> "LimitsSpec":
+        """A head's own limits, judged as surely as these."""
+        return LimitsSpec(
+            alpha=self.alpha,
+            worst_class_min_samples=self.worst_class_min_samples,
+            **self.heads[name].model_dump(),
+        )

@@ -85,3 +85,35 @@ class TaskLimits(BaseModel):
     classes_vanished_max: int | None = Field(
         default=None, ge=0, description="Classes that FP32 finds at least in part, and INT8 never."
     )
+
+
+class AnswerLimits(TaskLimits):
+    """Limits on what a model answers: of its task, or of a further head."""
+
+    accuracy_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Accuracy lost against FP32, in percentage points."
+    )
+    accuracy_drop_relative_pct_max: float | None = Field(
+        default=None, ge=0, description="Accuracy lost against FP32, in % of FP32's."
+    )
+    macro_recall_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Mean recall over classes lost, in percentage points."
+    )
+    worst_class_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Recall lost by the class that loses most, in points."
+    )
+    flips_pct_max: float | None = Field(
+        default=None, ge=0, le=100, description="Predictions unlike FP32's, in % of the samples."
+    )
+    worsened_pct_max: float | None = Field(
+        default=None, ge=0, le=100, description="Right in FP32 and wrong now, in % of the samples."
+    )
+    mean_abs_error_increase_pct_max: float | None = Field(
+        default=None, ge=0, description="Regression: growth of the mean absolute error, in %."
+    )
+    embedding_cosine_mean_min: float | None = Field(
+        default=None, ge=-1, le=1, description="Embedding: mean cosine to FP32's."
+    )
+    embedding_cosine_worst_min: float | None = Field(
+        default=None, ge=-1, le=1, description="Embedding: smallest cosine to FP32's."
+    )

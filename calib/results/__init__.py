@@ -22,16 +22,15 @@ from calib.results.calibration import (
 )
 from calib.results.candidates import (
     CandidateRecord,
-    ChannelErrors,
     ClassScore,
     FlipSummary,
     FoundSlice,
+    HeadRecord,
     LatencyRecord,
     PairedScore,
     SampleVerdict,
     SliceScore,
     TaskScore,
-    TensorError,
 )
 from calib.results.comparison import (
     History,
@@ -86,6 +85,7 @@ from calib.results.tails import (
     RivalAnswer,
     TailSummary,
 )
+from calib.results.tensors import ChannelErrors, TensorError
 
 __all__ = [
     "CONFIDENT_AT",
@@ -110,6 +110,7 @@ __all__ = [
     "GroupCount",
     "GroupRecord",
     "GroupSensitivity",
+    "HeadRecord",
     "History",
     "LatencyRecord",
     "LeftAloneRecord",

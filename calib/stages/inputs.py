@@ -176,22 +176,26 @@ def _model_path(experiment: Experiment) -> Path:
 
 
 def _task_outputs(experiment: Experiment, model: Model) -> tuple[TensorSpec, ...]:
-    """The outputs that the task reads, the one that decides first."""
+    """The outputs that the task and further heads read, the one that decides first."""
     outputs = {spec.name: spec for spec in model.record.outputs}
-    for wanted in kind_from_spec(experiment.task, list(outputs)).outputs:
-        if wanted not in outputs:
-            raise ConfigError(
-                f"task.{_field_of(experiment, wanted)}",
-                "is no output of the model",
-                got=wanted,
-                expected=", ".join(outputs),
-            )
-    return tuple(outputs[n] for n in kind_from_spec(experiment.task, list(outputs)).outputs)
+    tasks = {"task": experiment.task, **{f"heads.{n}": s for n, s in experiment.heads.items()}}
+    read: dict[str, TensorSpec] = {}
+    for where, task in tasks.items():
+        for wanted in kind_from_spec(task, list(outputs)).outputs:
+            if wanted not in outputs:
+                raise ConfigError(
+                    f"{where}.{_field_of(task, wanted)}",
+                    "is no output of the model",
+                    got=wanted,
+                    expected=", ".join(outputs),
+                )
+            read[wanted] = outputs[wanted]
+    return tuple(read.values())
 
 
-def _field_of(experiment: Experiment, name: str) -> str:
-    """Where in the task's settings a name is given."""
-    fields = experiment.task.model_dump().items()
+def _field_of(task: Any, name: str) -> str:
+    """Where in a task's settings a name is given."""
+    fields = task.model_dump().items()
     return next((f for f, value in fields if value == name or name in _listed(value)), "output")
 
 

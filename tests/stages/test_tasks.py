@@ -9,6 +9,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from calib.config import load_experiment
+from calib.errors import ConfigError
 from calib.pipeline import run_experiment
 from calib.progress import Silent
 from calib.results import Verdict
@@ -25,7 +26,9 @@ def samples(split, count=24):
     for index in range(count):
         rng = np.random.default_rng([index, split])
         x = rng.normal(size=(3, 16, 16)).astype("f4")
-        yield Sample(f"{split}-{index}", {"x": x}, task_labels.label(index, x))
+        heads = task_labels.heads(index, x) if hasattr(task_labels, "heads") else {}
+        label = task_labels.label(index, x)
+        yield Sample(f"{split}-{index}", {"x": x}, label, head_labels=heads)
 """
 
 
@@ -51,7 +54,7 @@ def node(op, inputs, outputs, **attributes):
     return helper.make_node(op, inputs, outputs, name=outputs[0] + "_node", **attributes)
 
 
-def run(folder, monkeypatch, proto, task, label, limits, **data):
+def run(folder, monkeypatch, proto, task, label, limits, heads=None, **data):
     """A run of a net on noise; `label` is the source of a function of index and input."""
     onnx.save(proto, folder / "model.onnx")
     (folder / "task_loader.py").write_text(LOADER)
@@ -72,6 +75,7 @@ def run(folder, monkeypatch, proto, task, label, limits, **data):
             },
         },
         "task": task,
+        "heads": heads or {},
         "calibration": {"calibrators": [{"kind": "minmax"}]},
         "quantization": {"min_channels": 1},
         "throughput": {"batch_sizes": []},
@@ -387,8 +391,6 @@ def test_a_metric_of_ones_own(tmp_path, monkeypatch):
 
 
 def test_an_output_that_is_not_there_is_named_with_its_setting(tmp_path, monkeypatch):
-    from calib.errors import ConfigError
-
     with pytest.raises(ConfigError, match=r"task\.scores"):
         run(
             tmp_path,
@@ -397,4 +399,62 @@ def test_an_output_that_is_not_there_is_named_with_its_setting(tmp_path, monkeyp
             {"kind": "detection", "scores": "nowhere"},
             fp32(tmp_path) + BOXES,
             {},
+        )
+
+
+def two_heads():
+    return model(
+        [
+            node("Conv", ["x", "w"], ["h"]),
+            node("Flatten", ["h"], ["both"]),
+            node("Split", ["both", "parts"], ["animal", "size"], axis=1),
+        ],
+        [("animal", TensorProto.FLOAT, ["N", 3]), ("size", TensorProto.FLOAT, ["N", 1])],
+        {"w": (4, 3, SIDE, SIDE), "parts": np.array([3, 1])},
+    )
+
+
+HEADS = """
+def label(index, x):
+    return int(outputs(x)[0].argmax())
+
+def heads(index, x):
+    return {"size": float(outputs(x)[1].ravel()[0])}
+"""
+
+
+def test_a_further_head_has_its_own_kind_its_labels_and_its_limits(tmp_path, monkeypatch):
+    limits = {
+        "accuracy_drop_points_max": 60.0,
+        "heads": {"size": {"r2_drop_max": 0.5}},
+    }
+    result = run(
+        tmp_path,
+        monkeypatch,
+        two_heads(),
+        {"kind": "classification", "output": "animal"},
+        fp32(tmp_path) + HEADS,
+        limits,
+        heads={"size": {"kind": "regression", "output": "size"}},
+    )
+    candidate = result.candidate("int8-minmax")
+    (head,) = candidate.heads
+    metrics = {m.name: m for m in head.score.metrics}
+    assert metrics["r2"].reference == pytest.approx(1, abs=1e-6)
+    assert 0.5 < metrics["r2"].value < 1
+    judged = next(c for c in result.verdict.candidates if c.candidate == "int8-minmax")
+    rules = {r.rule: r for r in judged.rules}
+    assert rules["size.r2_drop_max"].found == pytest.approx(1 - metrics["r2"].value, abs=1e-6)
+    assert rules["size.r2_drop_max"].title.startswith("size: ")
+
+
+def test_a_limit_of_a_head_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="no such head"):
+        run(
+            tmp_path,
+            monkeypatch,
+            two_heads(),
+            {"kind": "classification", "output": "animal"},
+            fp32(tmp_path) + HEADS,
+            {"heads": {"size": {"r2_drop_max": 0.5}}},
         )
