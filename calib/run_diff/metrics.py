@@ -15,11 +15,17 @@ from calib.run_diff.summary import machine_of, metric_of
 def metric_changes(own: Side, other: Side) -> Iterator[MetricChange]:
     """The task's metric, flips, and the loss of margin."""
     first, second = metric_of(own.candidate), metric_of(other.candidate)
-    if first[0] and first[0] == second[0]:
-        values = _task_values(own, other) if same_data(own, other) else None
-        lower = first[0] == "mean absolute error"
-        scale, unit = (100.0, "points") if first[0] == "accuracy" else (1.0, "")
-        yield _change(first[0], unit, (first[1], second[1]), values, scale, lower=lower)
+    if first.name and first.name == second.name:
+        paired = same_data(own, other)
+        values = _task_values(own, other) if paired and first.is_mean else None
+        scale = 100.0 if first.name == "accuracy" else 1.0
+        figures = (first.value, second.value)
+        lower = first.lower_is_better
+        yield _change(first.name, first.unit, figures, values, scale, lower=lower)
+        scores = _scores(own, other) if paired and not first.is_mean else None
+        if scores is not None:
+            means = tuple(float(v.mean()) for v in scores)
+            yield _change("mean score of a sample", "", means, scores, 1.0, lower=False)
     if not same_data(own, other):
         return
     for name, is_counted in (("flips", _is_flip), ("worsened", _is_worsened)):
@@ -51,18 +57,26 @@ def _rows(side: Side, order: Side) -> list[Mapping[str, Any]]:
 def _task_values(own: Side, other: Side) -> tuple[NDArray[np.float64], ...] | None:
     """What the task's metric is the mean of, in both runs; None where it is unknown."""
     kind = own.candidate.score.kind if own.candidate.score else None
+    if kind is TaskKind.EMBEDDING:
+        return _scores(own, other)
     pairs = list(zip(_rows(own, own), _rows(other, own), strict=True))
     if kind is TaskKind.CLASSIFICATION:
         labelled = [(a, b) for a, b in pairs if a["label"] is not None and a["label"] == b["label"]]
         found = [[row["prediction"] == row["label"] for row in pair] for pair in labelled]
-    elif kind is TaskKind.REGRESSION:
-        found = [[-a["margin"], -b["margin"]] for a, b in pairs if a["label"] is not None]
     else:
-        found = [[a["margin"], b["margin"]] for a, b in pairs]
+        found = [[-a["margin"], -b["margin"]] for a, b in pairs if a["label"] is not None]
     if not found:
         return None
     table = np.array(found, dtype=np.float64)
     return table[:, 0], table[:, 1]
+
+
+def _scores(own: Side, other: Side) -> tuple[NDArray[np.float64], ...] | None:
+    """Each sample's score in both runs, higher is better; None where one is not finite."""
+    found = tuple(
+        np.array([float(row["margin"]) for row in _rows(side, own)]) for side in (own, other)
+    )
+    return found if all(np.isfinite(v).all() for v in found) else None
 
 
 def _change(

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from calib.results import CandidateRecord, FlipSummary, RunResult, RunSummary
+from calib.results import CandidateRecord, FlipSummary, RunResult, RunSummary, TaskKind
 
 
 def summarise(results: Iterable[RunResult]) -> tuple[RunSummary, ...]:
@@ -39,23 +40,45 @@ def chosen_candidate(result: RunResult) -> CandidateRecord | None:
     return next((c for c in result.candidates if c.precision == "int8"), None)
 
 
-def metric_of(candidate: CandidateRecord) -> tuple[str, float | None, float | None]:
-    """(name, the candidate's, FP32's) of the task's metric."""
+@dataclass(frozen=True, slots=True)
+class TaskFigure:
+    """The task's metric of one candidate; without a name there is none.
+
+    Attributes:
+        is_mean: of one figure a sample, so that its difference has a paired interval.
+    """
+
+    name: str = ""
+    unit: str = ""
+    value: float | None = None
+    reference: float | None = None
+    lower_is_better: bool = False
+    is_mean: bool = False
+
+
+def metric_of(candidate: CandidateRecord) -> TaskFigure:
+    """The task's headline, of the candidate and of FP32."""
     score = candidate.score
     if score is None:
-        return "", None, None
-    if score.accuracy_pct is not None:
-        return "accuracy", score.accuracy_pct, score.reference_accuracy_pct
-    if score.mean_abs_error is not None:
-        return "mean absolute error", score.mean_abs_error, score.reference_mean_abs_error
-    if score.mean_cosine is not None:
-        return "mean cosine", score.mean_cosine, 1.0
-    return "", None, None
+        return TaskFigure()
+    if score.kind is TaskKind.CLASSIFICATION and score.accuracy_pct is not None:
+        own, other = score.accuracy_pct, score.reference_accuracy_pct
+        return TaskFigure("accuracy", "points", own, other, is_mean=True)
+    if score.kind is TaskKind.REGRESSION and score.mean_abs_error is not None:
+        own, other = score.mean_abs_error, score.reference_mean_abs_error
+        return TaskFigure("mean absolute error", "", own, other, lower_is_better=True, is_mean=True)
+    if score.kind is TaskKind.EMBEDDING and score.mean_cosine is not None:
+        return TaskFigure("mean cosine", "", score.mean_cosine, 1.0, is_mean=True)
+    head = score.headline
+    if head is None:
+        return TaskFigure()
+    lower = not head.higher_is_better
+    return TaskFigure(head.title, head.unit, head.value, head.reference, lower_is_better=lower)
 
 
 def _summary(result: RunResult, machine: str, data: str, model: str) -> RunSummary:
     own = chosen_candidate(result)
-    name, value, reference = metric_of(own) if own else ("", None, None)
+    figure = metric_of(own) if own else TaskFigure()
     flips = own.flips if own else None
     noise = [e.sqnr_db for e in own.outputs if e.sqnr_db is not None] if own else []
     latency = own.latency_at() if own and not own.emulated else None
@@ -66,9 +89,9 @@ def _summary(result: RunResult, machine: str, data: str, model: str) -> RunSumma
         verdict=result.verdict.verdict.value,
         candidate=own.name if own else None,
         samples=flips.samples if flips else 0,
-        metric=name,
-        value=value,
-        reference=reference,
+        metric=figure.name,
+        value=figure.value,
+        reference=figure.reference,
         flips_pct=_pct(flips, "total"),
         worsened_pct=_pct(flips, "worsened"),
         sqnr_db=min(noise) if noise else None,

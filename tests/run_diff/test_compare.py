@@ -4,7 +4,15 @@ import pytest
 import records
 
 from calib.errors import ConfigError
-from calib.results import LeftAloneRecord, Outcome, RunVerdict, Verdict
+from calib.results import (
+    LeftAloneRecord,
+    MetricScore,
+    Outcome,
+    RunVerdict,
+    TaskKind,
+    TaskScore,
+    Verdict,
+)
 from calib.run_diff import compare_runs, history, summarise
 
 SAMPLES = 200
@@ -65,6 +73,24 @@ def test_one_more_wrong_sample_is_within_chance_but_in_the_tail():
     assert found.outcome is Outcome.NO_WORSE
     assert [t.id for t in found.tail] == ["s5"]
     assert found.tail[0].worsened
+
+
+def test_a_task_of_another_kind_shows_its_headline_and_pairs_the_scores_of_samples():
+    head = MetricScore(
+        name="map_pct", title="mAP", unit="%", higher_is_better=True, value=40.0, reference=41.0
+    )
+    score = TaskScore(kind=TaskKind.DETECTION, samples=200, metrics=(head,))
+    run = passed()
+    changed = tuple(c.model_copy(update={"score": score}) for c in run.candidates)
+    run = run.model_copy(update={"candidates": changed})
+    found = compare_runs(run, run, (table(), table(range(40))))
+    assert (by_name(found)["mAP"].first, by_name(found)["mAP"].low) == (40.0, None)
+    scores = by_name(found)["mean score of a sample"]
+    # 40 of 200 samples lose 2.99 more.
+    assert scores.difference == pytest.approx(-40 * 2.99 / 200)
+    assert scores.is_worse
+    assert found.outcome is Outcome.WORSE
+    assert found.first.metric == "mAP"
 
 
 def test_a_lost_pass_is_worse_whatever_the_figures():
