@@ -82,8 +82,10 @@ def test_a_run_leaves_its_files_and_nothing_else(workspace):
         "samples.parquet",
         "speed.csv",
         "statistics.npz",
+        "summary.md",
         "thresholds.csv",
         "throughput.csv",
+        "verdict.json",
     ]
     assert [p.name for p in finished.directory.parent.iterdir()] == [finished.directory.name]
     samples = pd.read_csv(finished.directory / "samples.csv")
@@ -108,6 +110,7 @@ def test_a_second_run_infers_nothing_again(workspace, monkeypatch):
     assert {name for name, again in kept.items() if not again} <= {
         "model",
         "data",
+        "slices",
         *(f"analyse {c.name}" for c in first.candidates),
     }
     assert not any(reused(first).values())
