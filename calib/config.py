@@ -140,7 +140,7 @@ class AnalysisSpec(Spec):
         le=2**40,
         description="Validation samples for the per-layer errors; 0 = none.",
     )
-    tail: int = Field(default=20, ge=0, le=200, description="Worst samples shown in the report.")
+    tail: int = Field(default=20, ge=0, le=5000, description="Worst samples shown in the report.")
     audit_samples: int = Field(
         default=256,
         ge=0,
