@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 INK = "#808890"
@@ -89,8 +90,13 @@ def _svg(title: str, name: str, height: float, draw: Callable[[Axes, bool], None
     # A page has many pictures: the salt keeps the ids of their parts apart.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": f"{name} {title}"}):
         figure = Figure(figsize=(_WIDTHS_INCHES[name], height), layout="constrained")
-        draw(figure.subplots(), name == "narrow")
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        axes = figure.subplots()
+        draw(axes, name == "narrow")
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        # Not `savefig`, which lays everything out twice.
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None})
     return svg_for_page(buffer.getvalue(), title)
 
 

@@ -63,11 +63,14 @@ def _pictures(tail: Sequence[SampleVerdict]) -> dict[str, str]:
 
 def _grid(page: Page, pictures: dict[str, str]) -> tuple[dict[str, Any], int]:
     """All samples as data, with as much of their texts as there is room for."""
-    tail = page.shown.tail
+    table = _table(page.shown, page.shown.tail, 0, {})
+    rows = [_row_data(row, table.columns) for row in table.rows]
+    bare = [_size(row) for row in rows]
+    texts = [sample.text or "" for sample in page.shown.tail]
     limit = _DATA_BYTES_MAX - 2 * sum(map(len, pictures.values()))
     for characters in _TEXT_CHARACTERS:
-        table = _table(page.shown, tail, characters, {})
-        sizes = [len(script_json(_row_data(row, table.columns)).encode()) + 1 for row in table.rows]
+        cut = [_cut(text, characters) for text in texts]
+        sizes = [own + _size(text) for own, text in zip(bare, cut, strict=True)]
         if sum(sizes) <= limit:
             break
     room, kept = limit, 0
@@ -78,10 +81,20 @@ def _grid(page: Page, pictures: dict[str, str]) -> tuple[dict[str, Any], int]:
         "columns": [
             {"title": c.title, "numeric": c.numeric, "choice": c.choice} for c in table.columns
         ],
-        "rows": [_row_data(row, table.columns) for row in table.rows[:kept]],
+        "rows": [_with_text(row, text) for row, text in zip(rows[:kept], cut, strict=False)],
         "pictures": pictures,
     }
     return grid, characters
+
+
+def _size(value: Any) -> int:
+    return len(script_json(value).encode())
+
+
+def _with_text(row: list[Any], text: str) -> list[Any]:
+    """The row with a text in its last cell, which has none yet but may have notes."""
+    last = row[-1]
+    return [*row[:-1], {**last, "t": text} if isinstance(last, dict) else text]
 
 
 def _row_data(row: Row, columns: tuple[Column, ...]) -> list[Any]:
@@ -150,7 +163,8 @@ def _row(sample: SampleVerdict, characters: int, has_probability: bool, picture:
 
 def _notes(sample: SampleVerdict) -> list[str]:
     """Metadata, FP16's answer, the layers that left their range, the nearest known sample."""
-    notes = [f"{k}: {_cut(v, _METADATA_CHARACTERS)}" for k, v in sample.metadata.items()]
+    known = (f"{k}: {_cut(v, _METADATA_CHARACTERS)}" for k, v in sample.metadata.items())
+    notes = ["; ".join(known)] if sample.metadata else []
     if sample.fp16 is not None:
         margin = number(sample.fp16.margin, 3)
         notes.append(f"FP16 says {sample.fp16.prediction}, margin {margin}")
@@ -194,4 +208,6 @@ def _confident(shown: CandidateRecord) -> Table:
 
 
 def _cut(text: str, characters: int) -> str:
+    if characters == 0:
+        return ""
     return text if len(text) <= characters else f"{text[:characters].rstrip()}…"
