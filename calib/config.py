@@ -148,6 +148,14 @@ class AnalysisSpec(Spec):
         description="Samples of each split that the audit of the calibration data runs, one at a "
         "time; 0 = no audit.",
     )
+    resamples: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="How often each INT8 candidate is calibrated anew on resampled calibration "
+        "data, built and judged: how much its figures owe to the data. Each costs a build and a "
+        "pass over the validation data.",
+    )
     slices: SlicesSpec = Field(
         default_factory=SlicesSpec, description="By what labelled samples are sliced."
     )

@@ -30,6 +30,7 @@ from calib.stages.measure import (
 from calib.stages.ran import what_ran
 from calib.stages.slices import Slicer
 from calib.stages.speed import measure_memory, measure_speed
+from calib.stages.stability import resampled
 from calib.stages.tail import explain_tails
 from calib.stages.workbench import Workbench
 from calib.store import place, sha256_from_file
@@ -165,6 +166,7 @@ def _judged(
         flips=found.flips,
         tail=() if is_reference else tuple(map(files.beside.beside, found.tail)),
         heads=heads,
+        resampled=resampled(bench, inputs, calibration, candidate, outputs),
         moved=None if is_reference else found.moved,
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )

@@ -76,6 +76,7 @@ from calib.results.run import (
 )
 from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
 from calib.results.speed import LoadRecord, PointRecord, SpeedRecord
+from calib.results.stability import ResampleRecord
 from calib.results.tails import (
     CONFIDENT_AT,
     PERCENTILES,
@@ -133,6 +134,7 @@ __all__ = [
     "Record",
     "RemediesRecord",
     "RemedyStep",
+    "ResampleRecord",
     "RivalAnswer",
     "RuleVerdict",
     "RunComparison",

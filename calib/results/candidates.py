@@ -8,6 +8,7 @@ from calib.engine_record import EngineRecord, RanRecord
 from calib.record import Precision, Record
 from calib.results.kinds import TaskKind
 from calib.results.metrics import ClassMetric, MetricScore
+from calib.results.stability import ResampleRecord
 from calib.results.tails import NearestSample, RangeExcess, RivalAnswer, TailSummary
 from calib.results.tensors import TensorError
 
@@ -242,6 +243,9 @@ class CandidateRecord(Record):
     tail: tuple[SampleVerdict, ...] = ()
     heads: tuple[HeadRecord, ...] = Field(
         default=(), description="The model's further heads, as the config names them."
+    )
+    resampled: tuple[ResampleRecord, ...] = Field(
+        default=(), description="Calibrated anew on resampled data, if the config asks for it."
     )
     moved: TailSummary | None = None
     slices: tuple[SliceScore, ...] = ()

@@ -166,7 +166,7 @@ def build_candidates(
     for calibrator in calibration.amax:
         for rest in bench.experiment.engines.rest:
             name = bench.experiment.int8_name(calibrator, rest)
-            candidates.append(_int8(bench, calibration, name, calibrator, rest))
+            candidates.append(build_int8(bench, calibration, name, calibrator, rest))
     return tuple(candidates)
 
 
@@ -190,9 +190,19 @@ def _fp16(bench: Workbench, calibration: Calibration) -> Candidate:
     )
 
 
-def _int8(
-    bench: Workbench, calibration: Calibration, name: str, calibrator: str, rest: Precision
+def build_int8(
+    bench: Workbench, calibration: Calibration, name: str, calibrator: str, rest: Precision | None
 ) -> Candidate:
+    """Write one INT8 candidate.
+
+    Args:
+        bench: the backend and the store.
+        calibration: thresholds by calibrator.
+        name: the candidate's.
+        calibrator: whose thresholds.
+        rest: precision of what is not quantized; FP32 if None.
+    """
+    rest = rest or Precision.FP32
     amax = calibration.amax[calibrator]
     native = calibration.ranges.get(calibrator)
     is_twin = native is None and bench.builder is None and prefers_unsigned()

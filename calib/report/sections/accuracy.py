@@ -55,7 +55,24 @@ def context(page: Page) -> Context:
         "classes_plot": classes_plot(page.shown),
         "metrics": _metrics(page.shown),
         "by_class": _by_class(page.shown),
+        "resamples": _resamples(page.shown),
     }
+
+
+def _resamples(shown: CandidateRecord) -> str:
+    """How much the figures move when calibration is resampled, in a sentence; else nothing."""
+    found, score = shown.resampled, shown.score
+    values = [r.value for r in found if r.value is not None]
+    if not values or score is None or score.headline is None:
+        return ""
+    first = score.headline
+    flips = [r.flips for r in found]
+    worst = max(r.thresholds_moved_pct for r in found)
+    return (
+        f"Calibrated anew {len(found)} times on resampled calibration data: {first.title} from "
+        f"{number(min(values))} to {number(max(values))} (as it is {first.text}), "
+        f"{min(flips)} to {max(flips)} flips; no threshold moved by more than {worst:.3g} %."
+    )
 
 
 def _candidates(result: RunResult) -> Table:
