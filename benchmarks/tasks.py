@@ -161,7 +161,7 @@ def main() -> None:
         known = compared(case, case.candidate)
         for oracle, metric, theirs, ours, gap in held_against_oracles(case, known):
             print(f"| {case.name} | {oracle} | {metric} | {theirs:.4f} | {ours:.4f} | {gap:.0e} |")
-            largest, figures = max(largest, gap), figures + 2
+            largest, figures = max(largest, gap), figures + 2 * math.isfinite(theirs)
             if gap > DIFFERENCE_MAX:
                 problems.append(f"{case.name}: {metric} is not {oracle}'s")
         sys.stdout.flush()
