@@ -101,7 +101,7 @@ def _change(shown: CandidateRecord) -> str:
 def _figure_rule(page: Page) -> RuleVerdict | None:
     """The rule on the task's own metric, for the line with its limit."""
     rules = page.verdict.rules if page.verdict is not None else ()
-    own = [r for r in rules if not r.rule.startswith(("worst", "macro"))]
+    own = [r for r in rules if not r.rule.startswith(("worst", "macro", "margin"))]
     found = (r for part in _FIGURES for r in own if part in r.rule)
     return next((r for r in found if r.found is not None), None)
 
