@@ -5,6 +5,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from calib.results import (
     TaskKind,
     TaskScore,
 )
+from calib.tasks.base import Drawing, Kind
 from data_loaders.types import Sample
 
 _TEXT_CHARACTERS = 2000
@@ -56,7 +58,7 @@ def analyse(
     Raises:
         DataError: see `judge_pair`.
     """
-    scores, worst, moved, not_finite = ScoreAccumulator(task), Tail(tail), Movement(), 0
+    scores, worst, moved, not_finite = ScoreAccumulator(task), Tail(tail, task.kind), Movement(), 0
     for pair in pairs:
         judged = judge_pair(task, pair)
         if task.name is TaskKind.CLASSIFICATION:
@@ -90,8 +92,8 @@ def rank_key(verdict: SampleVerdict) -> tuple[bool, float, "_Reversed"]:
 class Tail:
     """The k worst samples: those that got wrong first, then by loss of margin, then by id."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, size: int, kind: Kind[Any, Any]) -> None:
+        self._size, self._kind = size, kind
         self._heap: list[tuple[tuple[bool, float, _Reversed], SampleVerdict]] = []
 
     def add(self, judged: Judged, sample: Sample) -> None:
@@ -100,7 +102,7 @@ class Tail:
         rank = rank_key(verdict)
         if self._size and (len(self._heap) < self._size or rank > self._heap[0][0]):
             push = heapq.heappush if len(self._heap) < self._size else heapq.heapreplace
-            push(self._heap, (rank, _with_preview(verdict, sample)))
+            push(self._heap, (rank, _with_preview(judged, sample, self._kind)))
 
     def ranked(self) -> tuple[SampleVerdict, ...]:
         """The worst first."""
@@ -209,10 +211,13 @@ class _Reversed(str):
         return str.__lt__(self, other)
 
 
-def _with_preview(verdict: SampleVerdict, sample: Sample) -> SampleVerdict:
+def _with_preview(judged: Judged, sample: Sample, kind: Kind[Any, Any]) -> SampleVerdict:
+    verdict = judged.verdict
     if sample.preview is None:
         return verdict
     png = sample.preview.png
+    if png is not None and isinstance(kind, Drawing):
+        png = kind.draw(png, sample, *judged.answers.answers)
     text = sample.preview.text
     return verdict.model_copy(
         update={

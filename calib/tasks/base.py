@@ -52,8 +52,8 @@ class Kind(Protocol, Generic[A, T]):
     """A kind of task.
 
     A kind may also have `reads_all = True`, if a value that is not finite anywhere in its outputs
-    spoils the answer; `by_class(statistics)`, its figure for each class by name; and the functions
-    of `Collecting`.
+    spoils the answer; `by_class(statistics)`, its figure for each class by name; the function of
+    `Drawing`; and those of `Collecting`.
     """
 
     @property
@@ -120,6 +120,15 @@ class Kind(Protocol, Generic[A, T]):
 
     def target_words(self, target: T) -> str:
         """A target in a few words."""
+        ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A kind whose answers can be shown in the sample's picture."""
+
+    def draw(self, png: bytes, sample: Sample, reference: Any, own: Any) -> bytes:
+        """The thumbnail of the model's input, a PNG, with both answers in it."""
         ...
 
 

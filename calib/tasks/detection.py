@@ -12,6 +12,7 @@ from calib.tasks.base import Comparison, Metric, refuse
 from calib.tasks.boxes import overlaps
 from calib.tasks.decoding import decode
 from calib.tasks.detection_spec import DetectionSpec
+from calib.tasks.drawing import with_boxes
 from data_loaders.targets import Frame, ObjectsTarget
 from data_loaders.types import Array, Sample
 
@@ -170,6 +171,12 @@ class Detection:
     def target_words(self, target: Truth) -> str:
         """How many objects of which class there are."""
         return self._count_words(target.classes[~target.crowd])
+
+    def draw(self, png: bytes, sample: Sample, reference: Detections, own: Detections) -> bytes:
+        """The boxes that a user would see: FP32's whole, the candidate's dashed."""
+        size = _input_size(sample)
+        boxes = (answer.found.boxes[answer.seen] for answer in (reference, own))
+        return with_boxes(png, sample.frame or Frame(*size), size, *boxes)
 
     def _count_words(self, classes: NDArray[np.int64]) -> str:
         labels, counts = np.unique(classes, return_counts=True)

@@ -34,6 +34,7 @@ class Verdict:
         own: the candidate against the label; None without one.
         reference: FP32 against the label; None without one.
         agreement: the candidate against FP32's answer.
+        answers: FP32's answer and the candidate's, as the kind has them.
     """
 
     label: str | None
@@ -45,6 +46,7 @@ class Verdict:
     own: Comparison | None
     reference: Comparison | None
     agreement: Comparison
+    answers: tuple[Any, Any] = (None, None)
 
 
 def judge(
@@ -97,6 +99,7 @@ def judge(
         own=own,
         reference=known,
         agreement=agreement,
+        answers=(expected, said),
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from calib.tasks.base import Comparison, Metric, output_of, percent, refuse, weighted_sum
+from calib.tasks.drawing import with_difference
 from data_loaders.types import Array, Sample
 
 Classes = NDArray[np.int64]
@@ -166,6 +167,10 @@ class Segmentation:
     def target_words(self, target: Classes) -> str:
         """The same of a mask."""
         return self.words(np.where(target == self._spec.ignore, _NO_CLASS, target))
+
+    def draw(self, png: bytes, sample: Sample, reference: Classes, own: Classes) -> bytes:  # noqa: ARG002
+        """The pixels whose class is not FP32's."""
+        return with_difference(png, reference != resized(own, reference.shape))
 
     def _name(self, label: int) -> str:
         return self._class_names[label] if label < len(self._class_names) else str(label)
