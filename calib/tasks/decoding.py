@@ -35,7 +35,9 @@ def decode(
     if spec.entry is not None:
         found = _from_hook(spec.entry, outputs, sample)
     else:
-        table = _grids(spec, outputs, sample) if spec.anchors else _table(spec, outputs, sample)
+        table = (
+            _grids(spec, outputs, sample, size) if spec.anchors else _table(spec, outputs, sample)
+        )
         found = _from_table(spec, table, outputs, sample, size)
     usable = np.isfinite(found.boxes).all(axis=1) & (found.scores >= spec.score_min)
     usable &= found.classes >= 0
@@ -69,16 +71,26 @@ def _from_hook(entry: str, outputs: Mapping[str, Array], sample: Sample) -> Foun
 def _table(spec: DetectionSpec, outputs: Mapping[str, Array], sample: Sample) -> Array:
     """The rows of the output that has the boxes: float64 (boxes, columns)."""
     name = spec.output or next(iter(outputs))
-    array = output_of(outputs, name, sample)
-    while array.ndim > 2 and 1 in array.shape:
-        array = array.squeeze(array.shape.index(1))
+    array = _squeezed(output_of(outputs, name, sample))
     if array.ndim == 3 and spec.columns == spec.columns[:4] and array.shape[-1] == 4:
         array = array.reshape(-1, 4)
-    if array.ndim != 2:
-        raise refuse(sample, f"{name} is no table of boxes", f"shape {array.shape}", "two axes")
-    table = array.T if spec.columns_axis == "first" else array
+    table = _two_axes(array, sample, name)
+    table = table.T if spec.columns_axis == "first" else table
     _check_columns(spec, table.shape[1], sample, name)
     return table.astype(np.float64)
+
+
+def _squeezed(array: Array) -> Array:
+    """Without axes of length 1, as long as more than two are left."""
+    while array.ndim > 2 and 1 in array.shape:
+        array = array.squeeze(array.shape.index(1))
+    return array
+
+
+def _two_axes(array: Array, sample: Sample, name: str) -> Array:
+    if array.ndim != 2:
+        raise refuse(sample, f"{name} is no table of boxes", f"shape {array.shape}", "two axes")
+    return array
 
 
 def _check_columns(spec: DetectionSpec, columns: int, sample: Sample, name: str) -> None:
@@ -170,15 +182,51 @@ def _activated(spec: DetectionSpec, raw: Array) -> Array:
             return raw
 
 
-def _grids(spec: DetectionSpec, outputs: Mapping[str, Array], sample: Sample) -> Array:
+def _grids(
+    spec: DetectionSpec, outputs: Mapping[str, Array], sample: Sample, size: tuple[int, int]
+) -> Array:
     """The rows of all grids, boxes as cx cy w h in pixels: float64 (cells · anchors, columns)."""
     anchors = spec.anchors
     assert anchors is not None  # noqa: S101 - the caller asked
-    parts = []
-    for index, name in enumerate(spec.grids):
-        cells = _cells(spec, anchors, index, output_of(outputs, name, sample), sample, name)
-        parts.append(_grid_boxes(spec, anchors, index, cells.astype(np.float64)))
-    return np.concatenate(parts)
+    arrays = [output_of(outputs, name, sample) for name in spec.grids]
+    if len(arrays) < len(anchors.strides):
+        parts = _split(spec, anchors, arrays[0], sample, size)
+    else:
+        parts = [
+            _cells(spec, anchors, index, array, sample, spec.grids[index])
+            for index, array in enumerate(arrays)
+        ]
+    return np.concatenate(
+        [
+            _grid_boxes(spec, anchors, index, cells.astype(np.float64))
+            for index, cells in enumerate(parts)
+        ]
+    )
+
+
+def _split(
+    spec: DetectionSpec, anchors: AnchorsSpec, array: Array, sample: Sample, size: tuple[int, int]
+) -> list[Array]:
+    """Joined grids as one (anchors, rows, columns of the grid, columns of the table) a stride.
+
+    Exporters flatten each grid anchor by anchor, row by row, and join them in order of strides.
+    """
+    name = spec.grids[0]
+    table = _two_axes(_squeezed(array), sample, name)
+    table = table.T if spec.columns_axis == "first" else table
+    _check_columns(spec, table.shape[1], sample, name)
+    sides = [tuple(side // stride for side in size) for stride in anchors.strides]
+    many = [len(sizes) for sizes in anchors.sizes] or [1] * len(sides)
+    ends = np.cumsum([m * rows * columns for m, (rows, columns) in zip(many, sides, strict=True)])
+    if len(table) != ends[-1]:
+        raise refuse(
+            sample,
+            f"{name} does not hold the cells of all strides",
+            f"{len(table)} rows",
+            f"{ends[-1]} for an input of {size[0]} by {size[1]}",
+        )
+    parts = np.split(table, ends[:-1])
+    return [p.reshape(m, *side, -1) for p, m, side in zip(parts, many, sides, strict=True)]
 
 
 def _cells(

@@ -48,7 +48,9 @@ class DetectionSpec(BaseModel):
         default=None, description="The output that tells how many of the rows are boxes."
     )
     grids: tuple[str, ...] = Field(
-        default=(), description="The outputs of a grid head, in the order of `anchors.strides`."
+        default=(),
+        description="The outputs of a grid head, in the order of `anchors.strides`; or the one "
+        "that holds the cells of all strides, one grid after the other.",
     )
     columns: tuple[str, ...] = Field(
         default=("x1", "y1", "x2", "y2"),
@@ -99,7 +101,7 @@ class DetectionSpec(BaseModel):
             raise ValueError("scores, one column a class, come last in columns")
         if bool(self.anchors) != bool(self.grids):
             raise ValueError("grids and anchors go together")
-        if self.anchors and len(self.anchors.strides) != len(self.grids):
+        if self.anchors and len(self.grids) not in (1, len(self.anchors.strides)):
             raise ValueError("anchors.strides needs one stride for each of grids")
         told = {"score", "scores"} & set(self.columns)
         if not self.entry and not self.scores and not told:

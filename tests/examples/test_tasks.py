@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from calib.graph.load import load_model
 from calib.tasks import TaskSpec, kind_from_spec
 from calib.tasks.base import Collecting
+from calib.tasks.detection_spec import DetectionSpec
 from data_loaders import DataSpec, data_set_from_spec, refuse_overlap, scan
 from data_loaders.base import resolve_entry
 from data_loaders.errors import InputError
@@ -129,6 +130,16 @@ def test_the_detectors_grids_are_what_the_published_net_joins(monkeypatch):
     grids = ort.InferenceSession(character_detector._made().SerializeToString()).run(None, x)
     rows = np.concatenate([grid.reshape(6, -1).T for grid in grids])
     np.testing.assert_array_equal(rows, joined)
+
+    spec = yaml.safe_load((ROOT / "configs" / "character_detector_int8.yaml").read_text())["task"]
+    apart = dict(zip(spec["grids"], (grid[0] for grid in grids), strict=True))
+    whole = spec | {"grids": ["output"], "columns_axis": "last"}
+    ours, theirs = (
+        kind_from_spec(DetectionSpec(**settings), list(outputs)).answer(outputs, sample)
+        for settings, outputs in ((spec, apart), (whole, {"output": joined}))
+    )
+    np.testing.assert_array_equal(ours.found.boxes, theirs.found.boxes)
+    assert len(ours.found.boxes) > 0
 
 
 def test_the_detectors_batch_is_free():

@@ -161,6 +161,26 @@ def test_grids_are_decoded_as_their_nets_do(form, axes):
     np.testing.assert_allclose(found.scores, SCORES, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["yolov5", "yolox"])
+@pytest.mark.parametrize("axis", ["first", "last"])
+def test_joined_grids_are_those_of_their_strides(form, axis):
+    sizes = [] if form == "yolox" else [[[60.0, 60], [9.0, 9]], [[90.0, 90], [99.0, 99]]]
+    raw = grids(form, [8, 16], sizes)
+    rows = np.concatenate([grid.reshape(-1, 8) for grid in raw])
+    spec = {
+        "grids": ["out"],
+        "columns": ["cx", "cy", "w", "h", "objectness", "scores"],
+        "columns_axis": axis,
+        "activation": "sigmoid",
+        "anchors": {"form": form, "strides": [8, 16], "sizes": sizes},
+    }
+    found = decoded(spec, {"out": rows.T if axis == "first" else rows})
+    np.testing.assert_allclose(found.boxes, CORNERS, atol=1e-5)
+    np.testing.assert_allclose(found.scores, SCORES, atol=1e-6)
+    with pytest.raises(DataError, match="does not hold the cells of all strides"):
+        decoded(spec | {"columns_axis": "last"}, {"out": rows[:-1]})
+
+
 def test_boxes_go_back_to_the_picture_that_was_letterboxed():
     frame = Frame(height=200, width=400, scale_x=0.48, scale_y=0.48, left=0, top=16)
     in_picture = np.array([[20.0, 40, 120, 160]])
