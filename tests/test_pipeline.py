@@ -172,7 +172,7 @@ def test_scales_do_not_depend_on_the_batch_size_or_the_order(workspace):
 def test_a_killed_run_goes_on_where_it_was(workspace):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "import calib.pipeline as p\n"
+        "import calib.measuring as p\n"
         "def stop(*a): Path('reached').touch(); time.sleep(60)\n"
         "p.measure_speed = stop\n"
         "from calib.cli import main; sys.argv = ['calib', 'run', 'config.yaml']; main()\n"
@@ -182,6 +182,7 @@ def test_a_killed_run_goes_on_where_it_was(workspace):
     deadline = time.monotonic() + 120
     while not Path("reached").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert Path("reached").exists()
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert list(Path("reports").glob("small/2*")) == []
@@ -195,7 +196,7 @@ def test_an_interrupted_run_says_so_and_leaves_no_report(workspace, monkeypatch,
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("calib.pipeline.measure_speed", interrupt)
+    monkeypatch.setattr("calib.measuring.measure_speed", interrupt)
     assert command(monkeypatch, "config.yaml") == 130
     assert "finished stages are kept" in capsys.readouterr().err
     assert list(Path("reports/small").iterdir()) == []

@@ -160,7 +160,9 @@ def _metric_sentence(score: TaskScore, alpha: float | None) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """A sentence's first word with a capital, but for names like mAP that have one inside."""
+    first = text.split(" ", 1)[0]
+    return text if first != first.lower() else text[:1].upper() + text[1:]
 
 
 def _level(alpha: float) -> str:

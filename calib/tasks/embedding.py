@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.tasks.base import Comparison, Metric
+from calib.tasks.base import Comparison, Metric, output_of
 from calib.tasks.vectors import Vector, VectorSpec, unit_vector
 from data_loaders.types import Array, Sample
 
@@ -37,8 +37,11 @@ class Embedding:
         self.outputs = (spec.output or names[0],)
 
     def answer(self, outputs: Mapping[str, Array], sample: Sample) -> Vector:
-        """See `Kind.answer`."""
-        return unit_vector(outputs, self.outputs[0], self._pooling, sample)
+        """See `Kind.answer`; without pooling an output of any shape is one vector."""
+        name = self.outputs[0]
+        if self._pooling == "none":
+            outputs = {name: output_of(outputs, name, sample).ravel()}
+        return unit_vector(outputs, name, self._pooling, sample)
 
     def target(self, sample: Sample) -> Vector | None:  # noqa: ARG002
         """None: an embedding is judged by FP32's."""

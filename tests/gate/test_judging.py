@@ -73,6 +73,7 @@ def test_every_rule_has_a_case_a_limit_and_a_place_in_the_documents():
         "alpha",
         "batch_size",
         "confident_pct",
+        "heads",
         "inconclusive",
         "judge",
         "threads",

@@ -338,11 +338,13 @@ def test_boxes_of_every_form_are_the_same_corners(names, values):
         (SegmentationSpec(), {"out": np.zeros(4)}, None),
         (TokenClassificationSpec(), {"out": np.zeros(4)}, None),
         (TextRecognitionSpec(characters="abc"), {"out": np.zeros((5, 9))}, "abc"),
-        (EmbeddingSpec(), {"out": np.zeros((3, 4))}, None),
+        (SimilaritySpec(), {"out": np.zeros((3, 4))}, PairTarget("p", 1.0)),
         (RegressionSpec(output="other"), {"out": np.zeros(4)}, 1.0),
     ],
 )
 def test_outputs_of_another_form_are_refused_by_the_samples_name(spec, outputs, label):
-    kind = kind_from_spec(spec, ["out"])
+    kind, sample = kind_from_spec(spec, ["out"]), Sample("s1", {}, label)
     with pytest.raises(DataError, match="sample s1"):
-        kind.answer(outputs, Sample("s1", {}, label))
+        kind.collect([(outputs, sample)]) if hasattr(kind, "collect") else kind.answer(
+            outputs, sample
+        )
