@@ -145,13 +145,18 @@ class Collecting(Protocol):
         ...
 
 
+def stacked(statistics: Any) -> NDArray[np.float64]:
+    """Statistics of one shape as one array, (samples, …); as it is where it is one already."""
+    return statistics if isinstance(statistics, np.ndarray) else np.stack(statistics)
+
+
 def weighted_sum(
     statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """The sum of statistics of one shape, each as often as its weight; zeros if there are none."""
     if not len(statistics):
         return np.zeros(0)
-    table = np.stack(statistics)
+    table = stacked(statistics)
     if weights is None:
         return np.asarray(table.sum(axis=0), dtype=np.float64)
     return np.tensordot(weights, table, axes=1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from calib.tasks.base import Comparison, Metric, output_of, percent, refuse
+from calib.tasks.base import Comparison, Metric, output_of, percent, refuse, stacked
 from data_loaders.types import Array, Sample
 
 BROKEN = -1
@@ -133,7 +133,7 @@ def _by_class(
     statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Right answers and samples of each class."""
-    table = np.stack(statistics)
+    table = stacked(statistics)
     often = np.ones(len(table)) if weights is None else weights
     labels = table[:, 0].astype(np.int64)
     right, samples = (np.bincount(labels, w) for w in (often * table[:, 1], often))

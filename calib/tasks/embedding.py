@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.tasks.base import Comparison, Metric, output_of
+from calib.tasks.base import Comparison, Metric, output_of, stacked
 from calib.tasks.vectors import Vector, VectorSpec, unit_vector
 from data_loaders.types import Array, Sample
 
@@ -64,7 +64,7 @@ class Embedding:
         self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
     ) -> dict[str, float]:
         """See `Kind.summarise`."""
-        cosine = np.concatenate(statistics)
+        cosine = stacked(statistics)[:, 0]
         often = np.ones(len(cosine)) if weights is None else weights
         return {
             "mean_cosine": float(often @ cosine / often.sum()),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from calib.tasks.base import Comparison, Metric, output_of, percent, refuse
+from calib.tasks.base import Comparison, Metric, output_of, percent, refuse, stacked
 from data_loaders.types import Array, Sample
 
 Scores = NDArray[np.float64]
@@ -87,7 +87,7 @@ class MultiLabel:
         self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
     ) -> dict[str, float]:
         """See `Kind.summarise`; macro figures are means over the classes that occur."""
-        table = np.stack(statistics)
+        table = stacked(statistics)
         often = np.ones(len(table)) if weights is None else weights
         scores, true = table[:, 0], table[:, 1] > 0
         said = scores > self._spec.threshold
@@ -105,7 +105,7 @@ class MultiLabel:
 
     def by_class(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, float]:
         """Recall of each class that occurs, in %, by name."""
-        table = np.stack(statistics)
+        table = stacked(statistics)
         said, true = table[:, 0] > self._spec.threshold, table[:, 1] > 0
         return {
             self._name(int(c)): percent(int((said & true)[:, c].sum()), int(true[:, c].sum()))

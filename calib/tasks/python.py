@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from calib.errors import DataError
-from calib.tasks.base import Comparison, Metric
+from calib.tasks.base import Comparison, Metric, stacked
 from data_loaders.base import resolve_entry
 from data_loaders.types import Array, Sample
 
@@ -102,7 +102,7 @@ class PythonTask:
             DataError: if the user's function fails, or statistics have different lengths.
         """
         try:
-            table = np.stack(statistics)
+            table = stacked(statistics)
             sums = table.sum(axis=0) if weights is None else weights @ table
             return {"value": float(self._user.total(sums))}
         except Exception as error:  # whatever the user's code does

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from calib.tasks.base import Comparison, Metric, output_of, refuse
+from calib.tasks.base import Comparison, Metric, output_of, refuse, stacked
 from data_loaders.types import Array, Sample
 
 _APART_MAX = 64
@@ -103,7 +103,7 @@ class Regression:
 
         R² is 1 - Σ(y - ŷ)² / Σ(y - ȳ)², NaN for a target that does not vary.
         """
-        table = np.stack(statistics)
+        table = stacked(statistics)
         often = np.ones(len(table)) if weights is None else weights
         count, absolute, square, total, squares = np.tensordot(often, table[:, :5], axes=1)
         spread = squares - total**2 / count

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, rankdata
 
-from calib.tasks.base import Comparison, Metric, refuse
+from calib.tasks.base import Comparison, Metric, refuse, stacked
 from calib.tasks.vectors import Vector, VectorSpec, unit_vector
 from data_loaders.targets import PairTarget
 from data_loaders.types import Array, Sample
@@ -90,7 +90,7 @@ class Similarity:
         self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
     ) -> dict[str, float]:
         """See `Kind.summarise`; weights are whole numbers: pairs are repeated."""
-        table = np.stack(statistics)
+        table = stacked(statistics)
         if weights is not None:
             table = np.repeat(table, weights.astype(int), axis=0)
         return {
