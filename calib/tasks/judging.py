@@ -229,8 +229,8 @@ def _resampled(
     counts as often as it was drawn, so nothing is matched or decoded anew.
     """
     ours_all, theirs_all = _table(own), None if reference is None else _table(reference)
-    are_tables = isinstance(ours_all, np.ndarray) and isinstance(theirs_all, np.ndarray)
-    if are_tables and np.array_equal(ours_all, theirs_all, equal_nan=True):
+    known = theirs_all is not None and isinstance(ours_all, np.ndarray)
+    if known and np.array_equal(ours_all, np.asarray(theirs_all), equal_nan=True):
         return {m.name: [0.0] * _RESAMPLES for m in kind.metrics}
     samples = len(own)
     many = int(np.clip(_WORK_MAX // max(samples, 1), _RESAMPLES_MIN, _RESAMPLES))
