@@ -37,7 +37,7 @@ def compared(case: Case, candidate: Sequence[Outputs]) -> Found:
     """Judge every sample of a case as a run does, without a run's intervals."""
     kind, own_kind = _kind(case, case.reference), _kind(case, candidate)
     task = Task(TaskKind(case.spec.kind), kind, own_kind)  # type: ignore[attr-defined]
-    tail = Tail(len(case.samples))
+    tail = Tail(len(case.samples), kind)
     judged: list[Judged] = []
     for sample, theirs, ours in zip(case.samples, case.reference, candidate, strict=True):
         if not isinstance(kind, Collecting) or kind.is_judged(sample):
