@@ -42,4 +42,6 @@ def audit_lines(record: AuditRecord | None) -> Iterator[str]:
     for finding in grave[:_SHOWN]:
         yield f"audit, {finding.severity.value}: {finding.title}. {finding.action}"
     if len(grave) > _SHOWN:
-        yield f"{len(grave) - _SHOWN} more findings of the audit are in the report"
+        more = len(grave) - _SHOWN
+        told = "one more finding of the audit is" if more == 1 else f"{more} more findings are"
+        yield f"{told} in the report"

@@ -203,16 +203,20 @@ def _distance(tensors: tuple[TensorAudit, ...]) -> Iterator[AuditFinding]:
     yield AuditFinding(
         check="distance",
         severity=Severity.ERROR if worst.distance >= _VERY_FAR else Severity.WARNING,
-        title=f"calibration and validation differ in {_tensors(far)}, the first of them "
-        f"{far[0].tensor}",
+        title=f"calibration and validation differ in {_tensors(far)}"
+        + (f", the first of them {far[0].tensor}" if len(far) > 1 else ""),
         evidence="; ".join(
             f"{t.tensor}: distance {t.distance:.2f} of 1, p = {_p(t.p_adjusted)} for all tensors "
             f"at once"
             + (f", median amax {t.amax_ratio:.3g} times" if t.amax_ratio is not None else "")
             for t in _first(far, worst)
         ),
-        action="Draw both splits from the same source, with the same preprocessing; what differs "
-        f"first is nearest to the cause: {far[0].tensor}.",
+        action="Draw both splits from the same source, with the same preprocessing"
+        + (
+            f"; what differs first is nearest to the cause: {far[0].tensor}."
+            if len(far) > 1
+            else "."
+        ),
         tensor=far[0].tensor,
         nodes=far[0].nodes,
     )
