@@ -124,6 +124,7 @@ class ScoreAccumulator:
             kind=name,
             samples=self._samples if name is TaskKind.EMBEDDING else tally.labelled,
             reference_right=tally.reference_right,
+            sample_score=self._task.kind.sample_metric.title,
             metrics=tally.metrics(),
             agreement=tally.agreement(),
             by_class=by_class,

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from calib.gate.limits import LimitsSpec
+from calib.gate.resampling import with_unseen
 from calib.gate.statistics import Interval, PairedCounts
-from calib.results import CandidateRecord, LatencyRecord, RunResult, Verdict
+from calib.results import CandidateRecord, LatencyRecord, MetricScore, RunResult, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +92,24 @@ class Rule:
     def is_maximum(self) -> bool:
         """Whether the value must not exceed the limit; otherwise it must reach it."""
         return self.name.endswith("_max")
+
+
+_SPAN = 100.0
+"""A sample that is right scores 100 %, and one that is wrong 0 %."""
+
+
+def loss_interval(metric: MetricScore, samples: int, alpha: float) -> Interval | None:
+    """Bounds of what a metric truly loses: resampled, with room for losses that no sample shows.
+
+    Args:
+        metric: with its resampled losses.
+        samples: that it rests on.
+        alpha: chance of an error on each side.
+    """
+    bounds, loss = metric.bounds(alpha), metric.loss
+    if bounds is None or loss is None:
+        return None
+    found = Interval(*bounds)
+    if metric.unit == "%" and samples:
+        return with_unseen(found, loss, samples, alpha, _SPAN)
+    return found

@@ -1,15 +1,11 @@
 """Limits on the metrics of a task: what is lost against FP32, and its bounds."""
 
-from calib.gate.facts import Facts, Found, Measure, Rule
-from calib.gate.resampling import with_unseen
+from calib.gate.facts import Facts, Found, Measure, Rule, loss_interval
 from calib.gate.sample_size import scaled_samples
-from calib.gate.statistics import Interval
 from calib.gate.task_limits import METRICS
 from calib.results import MetricScore
 
 _METHOD = "paired percentile bootstrap of the samples, with room for unseen ones"
-_SPAN = 100.0
-"""A sample that is right scores 100 %, and one that is wrong 0 %."""
 _NO_LABELS = "no labelled samples of this kind of task"
 
 
@@ -51,12 +47,9 @@ def classes_vanished(facts: Facts) -> Found:
 
 
 def _found(metric: MetricScore, loss: float, samples: int, details: str, alpha: float) -> Found:
-    bounds = metric.bounds(alpha)
-    if bounds is None:
+    found = loss_interval(metric, samples, alpha)
+    if found is None:
         return Found(loss, samples, details)
-    found = Interval(*bounds)
-    if metric.unit == "%" and samples:
-        found = with_unseen(found, loss, samples, alpha, _SPAN)
 
     def needed(limit: float) -> int | None:
         half = found.high - loss if limit >= loss else loss - found.low

@@ -1,6 +1,6 @@
 """Verdicts in words: what was found, how sure that is, and what would decide."""
 
-from calib.gate.facts import Found, Rule
+from calib.gate.facts import Found, Rule, loss_interval
 from calib.gate.limits import LimitsSpec
 from calib.results import CandidateRecord, CandidateVerdict, RuleVerdict, TaskScore, Verdict
 
@@ -143,9 +143,9 @@ def _headline_sentence(score: TaskScore, verdict: CandidateVerdict) -> str:
 def _metric_sentence(score: TaskScore, alpha: float | None) -> str:
     """The kind's first metric against FP32's, or how far both agree where there are no labels."""
     if score.metrics and (first := score.metrics[0]).loss is not None:
-        bounds = None if alpha is None else first.bounds(alpha)
+        bounds = None if alpha is None else loss_interval(first, score.samples, alpha)
         told = (
-            f"; loss {first.loss:.3g}, {_level(alpha)} bounds {bounds[0]:.3g} to {bounds[1]:.3g}"
+            f"; loss {first.loss:.3g}, {_level(alpha)} bounds {bounds.low:.3g} to {bounds.high:.3g}"
             if bounds is not None and alpha is not None
             else ""
         )

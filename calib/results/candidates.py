@@ -87,6 +87,9 @@ class TaskScore(Record):
     sample_cosines: tuple[float, ...] = Field(
         default=(), description="Embedding: cosine of each sample."
     )
+    sample_score: str = Field(
+        default="margin", description="What a sample's margin is, in words: an error is negated."
+    )
     reference_right: int | None = Field(
         default=None,
         description="Labelled samples that FP32 has right; None where there is no right and wrong.",

@@ -1,6 +1,7 @@
 """A sample's picture with what both models say drawn into it."""
 
 import io
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ FP32_COLOUR, OWN_COLOUR = (0, 114, 178), (230, 159, 0)
 """Blue and orange of M. Okabe and K. Ito's palette, which all eyes tell apart; FP32's boxes are
 whole lines, the candidate's dashed, so that colour is not needed."""
 _DASH = 4
+_WIDTH = 2
 _WEIGHT = 0.6
 
 
@@ -24,7 +26,7 @@ def with_boxes(
     """A thumbnail with the boxes of both.
 
     Args:
-        png: the thumbnail of the model's input.
+        png: the thumbnail: of the model's input, or of the picture as it was. Its sides tell which.
         frame: how the picture lies in the input.
         size: height and width of the input, in pixels.
         reference: FP32's, in the picture's pixels; whole lines.
@@ -33,12 +35,18 @@ def with_boxes(
 
     def draw(image: Image.Image) -> Image.Image:
         pen = ImageDraw.Draw(image)
-        scale = image.width / size[1], image.height / size[0]
-        for box in _in_thumbnail(reference, frame, scale):
-            pen.rectangle(box, outline=FP32_COLOUR)
-        for left, top, right, bottom in _in_thumbnail(own, frame, scale):
+        ratio = image.width / image.height
+        as_input = abs(math.log(ratio * size[0] / size[1]))
+        as_picture = abs(math.log(ratio * frame.height / frame.width))
+        lies, (rows, columns) = frame, size
+        if as_picture < as_input:
+            lies, rows, columns = Frame(frame.height, frame.width), frame.height, frame.width
+        scale = image.width / columns, image.height / rows
+        for box in _in_thumbnail(reference, lies, scale):
+            pen.rectangle(box, outline=FP32_COLOUR, width=_WIDTH)
+        for left, top, right, bottom in _in_thumbnail(own, lies, scale):
             for line in _dashes(left, top, right, bottom):
-                pen.line(line, fill=OWN_COLOUR)
+                pen.line(line, fill=OWN_COLOUR, width=_WIDTH)
         return image
 
     return _redrawn(png, draw)

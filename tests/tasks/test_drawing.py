@@ -46,6 +46,20 @@ def test_boxes_are_drawn_where_the_picture_lies_in_the_thumbnail():
     assert (found[50:, 110:] == 0).all()
 
 
+def test_boxes_are_drawn_right_into_a_thumbnail_of_the_picture_as_it_was():
+    spec = DetectionSpec(columns=["x1", "y1", "x2", "y2", "score", "class"])
+    kind = kind_from_spec(spec, ["out"])
+    # A wide picture, letterboxed into a square input; the thumbnail is of the picture.
+    inputs = {"x": np.zeros((3, 320, 320), dtype="f4")}
+    sample = Sample("a", inputs, frame=Frame(160, 320, 1.0, 1.0, top=80.0))
+    found = kind.answer({"out": np.array([[40.0, 120, 120, 200, 0.9, 0]])}, sample)
+    nothing = kind.answer({"out": np.zeros((0, 6))}, sample)
+    drawn = pixels(kind.draw(BLACK, sample, found, nothing))
+    assert drawn.shape == (80, 160, 3)
+    assert near(drawn, FP32_COLOUR, (20, 40))
+    assert near(drawn, FP32_COLOUR, (40, 20))
+
+
 def test_pixels_of_another_class_are_orange_and_the_others_as_they_were():
     kind = kind_from_spec(SegmentationSpec(), ["out"])
     reference = np.zeros((16, 32), dtype=int)
