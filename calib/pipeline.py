@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from calib.measuring import RunFiles, measure, not_compared
 from calib.progress import Progress
 from calib.report import SampleTables, write_report
 from calib.results import (
+    CandidateRecord,
     RunResult,
     RunVerdict,
     SensitivityRecord,
@@ -27,6 +29,8 @@ from calib.stages.audit import audit
 from calib.stages.calibrate import (
     NATIVE_NOTE,
     TWIN_NOTE,
+    Calibration,
+    Candidate,
     build_candidates,
     calibrate,
 )
@@ -101,10 +105,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
                 notes=(
                     *bench.notes,
                     *inputs.notes,
-                    *not_compared(records),
-                    *([TWIN_NOTE] if any(c.twin for c in candidates) else []),
-                    *([NATIVE_NOTE] if calibration.ranges else []),
-                    *([f"placement: {p.why}"] if (p := calibration.placement) else []),
+                    *_notes(calibration, candidates, records),
                     *filter(None, [log.keep(folder)]),
                 ),
                 verdict=_UNJUDGED,
@@ -115,6 +116,21 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
                 keep_sessions(bench, candidates, result, folder)
                 write_report(result, folder)
         return FinishedRun(result, parent / run_id)
+
+
+def _notes(
+    calibration: Calibration,
+    candidates: tuple[Candidate, ...],
+    records: tuple[CandidateRecord, ...],
+) -> Iterator[str]:
+    """What is to be known of the candidates, a sentence each."""
+    yield from not_compared(records)
+    if any(candidate.twin for candidate in candidates):
+        yield TWIN_NOTE
+    if calibration.ranges:
+        yield NATIVE_NOTE
+    if calibration.placement is not None:
+        yield f"placement: {calibration.placement.why}"
 
 
 def run_calibration(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scipy.stats import binom
 
 from calib.audit.facts import AuditFacts, SplitFacts
-from calib.audit.two_samples import holm
+from calib.gate.statistics import holm
 from calib.results import AuditFinding, GroupCount, Severity
 
 CLASS = "class"

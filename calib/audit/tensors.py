@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from calib.analysis.profiles import Profiles
 from calib.audit.facts import AuditFacts
-from calib.audit.two_samples import beyond_p_value, distances, holm, standardised
+from calib.audit.two_samples import beyond_p_value, distances, standardised
+from calib.gate.statistics import holm
 from calib.results import AuditFinding, Saturation, Severity, TensorAudit
 
 _ALPHA = 0.01

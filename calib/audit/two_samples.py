@@ -1,6 +1,6 @@
 """Whether two sets of samples may have been drawn alike: exact, or by permutation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,13 +119,3 @@ def beyond_p_value(beyond: int, new: int, old: int) -> float:
     """
     steps = np.arange(beyond, dtype=np.float64)
     return float(np.prod((new - steps) / (new + old - steps))) if beyond <= new else 0.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values that hold for all tests at once (Holm 1979), in the same order."""
-    order = np.argsort(p_values, kind="stable")
-    count = len(order)
-    steps = np.array([min(1.0, (count - k) * p_values[i]) for k, i in enumerate(order)])
-    adjusted = np.empty(count)
-    adjusted[order] = np.maximum.accumulate(steps) if count else steps
-    return [float(p) for p in adjusted]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from calib.audit.two_samples import beyond_p_value, distances, holm, standardised
+from calib.audit.two_samples import beyond_p_value, distances, standardised
 
 
 def energy(x, y):
@@ -70,8 +70,3 @@ def test_the_chance_to_exceed_all_old_ones_is_that_of_all_orders(beyond, new, ol
         next(k for k in range(new + 1) if new + old - 1 - k not in places) for places in orders
     ]
     assert beyond_p_value(beyond, new, old) == pytest.approx(np.mean(np.array(counts) >= beyond))
-
-
-def test_holm_is_the_textbooks():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
