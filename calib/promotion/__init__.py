@@ -1,0 +1,1 @@
+"""From a PASS to where models are served from: only what was judged, whole or not at all."""

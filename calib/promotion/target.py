@@ -1,0 +1,28 @@
+"""Where a model goes: each kind of place says first what it would do."""
+
+from typing import Protocol
+
+from calib.promotion.package import Package
+
+
+class Target(Protocol):
+    """A place that models are served from."""
+
+    def plan(self, package: Package) -> tuple[str, ...]:
+        """What `promote` would do, a line each; empty if it is all done already.
+
+        Nothing is changed, here or there.
+
+        Raises:
+            InputError: if it cannot be done.
+        """
+
+    def promote(self, package: Package) -> tuple[str, ...]:
+        """Do it, whole or not at all; once more changes nothing.
+
+        Returns:
+            what was done, a line each; empty if it was all done already.
+
+        Raises:
+            InputError: if it cannot be done; then the place is as it was.
+        """
