@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from calib.config import Experiment, experiment_schema
+from calib.evidence.evaluation import Evaluation
 from calib.gate.limits import LimitsSpec
 from calib.gate.rules import RULES
 from calib.results import VerdictFile
@@ -57,6 +58,13 @@ def verdict_schema_file() -> str:
     """docs/verdict.schema.json, for what reads verdict.json."""
     schema = VerdictFile.model_json_schema(mode="serialization")
     schema["title"] = "calib verdict"
+    return json.dumps(schema, indent=1) + "\n"
+
+
+def evaluation_schema_file() -> str:
+    """docs/evaluation.schema.json, for what reads signed evidence."""
+    schema = Evaluation.model_json_schema(by_alias=True, mode="serialization")
+    schema["title"] = "calib evaluation predicate"
     return json.dumps(schema, indent=1) + "\n"
 
 
@@ -166,6 +174,8 @@ def main() -> None:
     gate.write_text(gate_page(gate.read_text(encoding="utf-8")), encoding="utf-8")
     (ROOT / "configs" / "experiment.schema.json").write_text(schema_file(), encoding="utf-8")
     (ROOT / "docs" / "verdict.schema.json").write_text(verdict_schema_file(), encoding="utf-8")
+    evaluation = ROOT / "docs" / "evaluation.schema.json"
+    evaluation.write_text(evaluation_schema_file(), encoding="utf-8")
 
 
 if __name__ == "__main__":

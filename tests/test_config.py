@@ -168,6 +168,8 @@ def test_generated_documents_are_up_to_date():
     assert gate == namespace["gate_page"](gate)
     verdict = (ROOT / "docs" / "verdict.schema.json").read_text(encoding="utf-8")
     assert namespace["verdict_schema_file"]() == verdict, "run `make docs`"
+    evaluation = (ROOT / "docs" / "evaluation.schema.json").read_text(encoding="utf-8")
+    assert namespace["evaluation_schema_file"]() == evaluation, "run `make docs`"
     schema = (ROOT / "configs" / "experiment.schema.json").read_text()
     assert schema == namespace["schema_file"]()
 

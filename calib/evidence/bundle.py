@@ -35,7 +35,9 @@ def write_bundle(
     """
     lines = []
     for statement in statements:
-        payload = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        payload = json.dumps(
+            statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
         envelope = Envelope(payload.encode(), PAYLOAD, {})
         for signer in signers:
             envelope.sign(signer)

@@ -4,20 +4,20 @@ The forms are in-toto Statement v1, SLSA provenance v1, in-toto's test result v0
 of our own, which docs/evidence.md describes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from calib.evidence.evaluation import EVALUATION, evaluation_of
 from calib.record import Precision
-from calib.results import CandidateRecord, RunResult, Verdict
+from calib.results import RunResult, Verdict
 from calib.store import sha256_from_file
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
-EVALUATION = "https://calib.dev/attestation/evaluation/v1"
 BUILD_TYPE = "https://calib.dev/build/int8/v1"
 
 _VERSION = version("calib")
@@ -43,7 +43,10 @@ def statements_of(result: RunResult, folder: Path, now: datetime) -> tuple[State
         for kind, content in (
             (PROVENANCE, _provenance(result, now)),
             (TEST_RESULT, _test_result(result)),
-            (EVALUATION, _evaluation(result, now)),
+            (
+                EVALUATION,
+                evaluation_of(result, rfc3339(now)).model_dump(mode="json", by_alias=True),
+            ),
         )
     )
 
@@ -125,70 +128,6 @@ def _test_result(result: RunResult) -> dict[str, Any]:
         "passedTests": named(Verdict.PASS),
         "failedTests": named(Verdict.FAIL, Verdict.NO_EVIDENCE, Verdict.INCONCLUSIVE),
     }
-
-
-def _evaluation(result: RunResult, now: datetime) -> dict[str, Any]:
-    return {
-        "schemaVersion": 1,
-        "experiment": result.experiment,
-        "runId": result.run_id,
-        "attestedOn": rfc3339(now),
-        "verdict": result.verdict.verdict.value,
-        "chosen": result.verdict.chosen,
-        "reason": result.verdict.reason,
-        "samples": {
-            "calibration": result.data.calibration.samples,
-            "validation": result.data.validation.samples,
-        },
-        "candidates": [_figures(c) for c in result.candidates],
-        "limits": [
-            {
-                "candidate": c.candidate,
-                "limit": r.rule,
-                "asked": r.limit,
-                "found": r.found,
-                "low": r.low,
-                "high": r.high,
-                "alpha": r.alpha,
-                "method": r.method,
-                "samples": r.samples,
-                "verdict": r.verdict.value,
-            }
-            for c in result.verdict.candidates
-            for r in c.rules
-        ],
-        # The whole record, so that other limits can be judged by it later.
-        "facts": _without_bulk(result).model_dump(mode="json"),
-    }
-
-
-def _figures(candidate: CandidateRecord) -> dict[str, Any]:
-    score = candidate.score
-    return {
-        "name": candidate.name,
-        "sha256": candidate.model_sha256,
-        "sizeBytes": candidate.size_bytes,
-        "metrics": [
-            {"name": m.name, "unit": m.unit, "value": m.value, "reference": m.reference}
-            for m in (score.metrics if score is not None else ())
-        ],
-        "flips": candidate.flips.total if candidate.flips is not None else None,
-    }
-
-
-def _without_bulk(result: RunResult) -> RunResult:
-    """The record without texts and pictures of samples: those may not be published."""
-    candidates: Sequence[CandidateRecord] = [
-        c.model_copy(
-            update={
-                "tail": (),
-                "layers": (),
-                "heads": tuple(h.model_copy(update={"tail": ()}) for h in c.heads),
-            }
-        )
-        for c in result.candidates
-    ]
-    return result.model_copy(update={"candidates": tuple(candidates)})
 
 
 def rfc3339(moment: datetime) -> str:

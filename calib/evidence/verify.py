@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from calib.errors import StoreError
 from calib.evidence.bundle import Signed
-from calib.evidence.statements import EVALUATION, PROVENANCE, STATEMENT, TEST_RESULT
+from calib.evidence.evaluation import EVALUATION
+from calib.evidence.statements import PROVENANCE, STATEMENT, TEST_RESULT
 from calib.evidence.waivers import Waiver, holds
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec

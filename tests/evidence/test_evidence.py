@@ -2,8 +2,11 @@
 
 import base64
 import json
+import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import jsonschema
 import pytest
 import records
 from cryptography.exceptions import InvalidSignature
@@ -14,10 +17,11 @@ from calib.errors import ConfigError, StoreError
 from calib.evidence import bundle, keys, statements, verify, waivers
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
-from calib.results import Verdict
+from calib.results import RunResult, Verdict
 from calib.store import sha256_from_file
 
 NOW = datetime.now(UTC)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -65,6 +69,26 @@ def public(key):
 @pytest.fixture
 def signed(run, key, tmp_path):
     return attested(run, key, tmp_path / "run.intoto.jsonl")
+
+
+def test_the_evaluation_is_as_its_published_schema_says(run):
+    folder, result = run
+    predicate = statements.statements_of(result, folder, NOW)[2]["predicate"]
+    schema = json.loads((ROOT / "docs" / "evaluation.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(predicate, schema, cls=jsonschema.Draft202012Validator)
+    assert predicate["limits"], "a schema that nothing is held against proves nothing"
+    with pytest.raises(jsonschema.ValidationError, match="runId"):
+        jsonschema.validate({k: v for k, v in predicate.items() if k != "runId"}, schema)
+
+
+def test_figures_that_are_no_numbers_are_signed_as_strict_json_and_come_back(run, key, tmp_path):
+    folder, result = run
+    calibration = result.calibration.model_copy(update={"seconds": math.inf})
+    odd = result.model_copy(update={"calibration": calibration})
+    statement = statements.statements_of(odd, folder, NOW)[2]
+    json.dumps(statement, allow_nan=False)
+    facts = RunResult.model_validate(statement["predicate"]["facts"])
+    assert facts.calibration.seconds == math.inf
 
 
 def test_a_bundle_holds_three_statements_about_the_same_files(run, key, signed):
