@@ -17,6 +17,9 @@ from data_loaders.types import Array
 STATISTICS = ("amax", "mean", "rms")
 """Of a sample's finite values of a tensor."""
 _BLOCK = 256
+_SLACK = 1e-6
+"""A shifted ReLU holds its lowest value, the threshold itself, in a large part of its places: what
+float32 rounds beyond it is clipped by nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Profiles:
         calibrators: whose thresholds were applied.
         statistics: float64 (samples, tensors, 3): `STATISTICS`.
         values: int64 (samples, tensors): how many finite values.
-        clipped: int64 (samples, tensors, calibrators): of these, beyond the threshold.
+        clipped: int64 (samples, tensors, calibrators): of these, beyond the threshold, by more than
+            float32 rounds.
         lost: float64 (samples, tensors, calibrators): Σ (|x| - threshold)² over these.
         hidden: float32 (samples, features): the last hidden tensor, averaged over positions.
         predicted: int64 (samples,): the largest output; -1 where the task has no classes.
@@ -135,7 +139,10 @@ def _row(
     amax = float(size.max(initial=0.0))
     count = max(values.size, 1)
     rms = float(np.sqrt(np.square(values).sum() / count))
-    beyond = [size[size > limit] - limit if amax > limit else size[:0] for limit in thresholds]
+    beyond = [
+        size[size > limit * (1 + _SLACK)] - limit if amax > limit else size[:0]
+        for limit in thresholds
+    ]
     return (
         (amax, float(values.sum() / count), rms),
         values.size,

@@ -19,6 +19,9 @@ _FAR_BEYOND = 4.0
 _LOST_PCT = 1.0
 _MUCH_LOST_PCT = 10.0
 _MUCH_CLIPPED_PCT = 10.0
+_NOTHING_PCT = 0.01
+"""Energy lost to clipping that no figure of a model shows: -40 dB of the tensor, and less than what
+8 bits round away of most."""
 _WIDE = 4.0
 _SHOWN = 5
 _RESAMPLES = 200
@@ -123,17 +126,17 @@ def _ranges(facts: AuditFacts, tensors: tuple[TensorAudit, ...]) -> Iterator[Aud
     if not left:
         return
     worst = max(left, key=lambda t: t.beyond_ratio)
-    grave = worst.beyond_ratio >= _FAR_BEYOND
     validation = facts.validation.profiles
     count = len(validation.ids) if validation else 0
     yield AuditFinding(
         check="ranges",
-        severity=Severity.ERROR if grave else Severity.WARNING,
+        severity=_severity(left),
         title=f"validation leaves the calibrated range, up to {worst.beyond_ratio:.3g} times, in "
         f"{_tensors(left)}",
         evidence="; ".join(
             f"{t.tensor}: {t.beyond} of {count} samples beyond all {facts.record.samples:,} of "
-            f"calibration, up to {t.beyond_ratio:.3g} times (p = {_p(t.beyond_p)})"
+            f"calibration, up to {t.beyond_ratio:.3g} times (p = {_p(t.beyond_p)}); clipping takes "
+            f"{_lost_pct(t):.2g} % of its energy"
             for t in _first(left, worst)
         ),
         action=f"Look at sample {worst.beyond_sample}: if it is as it should be, calibration "
@@ -142,6 +145,26 @@ def _ranges(facts: AuditFacts, tensors: tuple[TensorAudit, ...]) -> Iterator[Aud
         nodes=worst.nodes,
         samples=tuple(dict.fromkeys(t.beyond_sample for t in (worst, *left)))[:_SHOWN],
     )
+
+
+def _severity(left: list[TensorAudit]) -> Severity:
+    """By what it costs: how far a single value reaches says nothing of that.
+
+    The verdict is passed on these very samples, so it knows of the loss. It cannot be trusted where
+    a tensor is another one than calibration's: far beyond it, and clipped to something else.
+    """
+    worst = max(_lost_pct(t) for t in left)
+    if any(t.beyond_ratio >= _FAR_BEYOND and _lost_pct(t) >= _MUCH_LOST_PCT for t in left):
+        return Severity.ERROR
+    return Severity.WARNING if worst >= _NOTHING_PCT else Severity.INFO
+
+
+def _lost_pct(tensor: TensorAudit) -> float:
+    """Energy that clipping takes even with the calibrator that is widest there, in %.
+
+    One that clips on purpose is told of by itself.
+    """
+    return min((s.lost_pct for s in tensor.saturation.values()), default=0.0)
 
 
 def _clipping(tensors: tuple[TensorAudit, ...], calibrator: str) -> Iterator[AuditFinding]:

@@ -37,6 +37,16 @@ def test_values_that_are_not_finite_do_not_count():
     assert profiles.clipped[0, 0, 0] == 1
 
 
+def test_the_lowest_value_of_a_shifted_relu_is_not_clipped_by_its_rounding():
+    x = np.maximum(np.random.default_rng(0).normal(size=400), 0).astype("f4")
+    shifted = x - np.float32(x.max() / 2)
+    threshold = float(x.max()) / 2
+    found = ProfileAccumulator(("h",), {"minmax": {"h": threshold * (1 - 3e-8)}})
+    found.add("a", {"h": shifted}, np.zeros(2), -1)
+    assert (np.abs(shifted.astype("f8")) > threshold * (1 - 3e-8)).sum() > 150
+    assert found.freeze().clipped[0, 0, 0] == 0
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((1, 6), -1), ((1, 4, 6), -1), ((1, 6, 3, 3), 1)])
 def test_a_hidden_tensor_is_averaged_over_its_positions(shape, axis):
     x = np.random.default_rng(1).normal(size=shape).astype("f4")

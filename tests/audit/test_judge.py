@@ -75,6 +75,27 @@ def test_samples_beyond_the_range_are_told_with_tensor_node_and_sample():
     assert audit.beyond_sample == "s7"
 
 
+@pytest.mark.parametrize(
+    ("samples", "times", "threshold", "severity"),
+    [
+        (40, 1.3, 1.5, Severity.INFO),  # the calibrator is wider than what calibration reached
+        (1, 4.2, 1.0, Severity.WARNING),  # one value of 3,200: some hundredths of the energy
+        (1, 60.0, 1.0, Severity.ERROR),
+    ],
+)
+def test_a_range_left_is_as_grave_as_what_clipping_costs(samples, times, threshold, severity):
+    own, other = draw(0, 60), draw(1, 80)
+    largest = np.abs(own).max(axis=(0, 2)).tolist()
+    other[:samples, 1, 0] = times * largest[1]
+    amax = dict(zip(TENSORS, [largest[0], threshold * largest[1], largest[2]], strict=True))
+    found = judged(own, other, amax)
+    finding = next(f for f in found.findings if f.check == "ranges")
+    x = np.abs(other[:, 1].astype("f8"))
+    lost = 100 * (np.maximum(x - amax["b"], 0) ** 2).sum() / (x**2).sum()
+    assert (finding.tensor, finding.severity) == ("b", severity)
+    assert f"{lost:.2g} % of its energy" in finding.evidence
+
+
 def test_a_tenth_of_a_scale_is_told_as_too_small_for_calibration_itself():
     largest = dict(zip(TENSORS, np.abs(draw(0, 60)).max(axis=(0, 2)).tolist(), strict=True))
     found = judged(draw(0, 60), draw(1, 80), {**largest, "c": largest["c"] / 10})
