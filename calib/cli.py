@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from calib import cli_audit, cli_cache, cli_evidence, cli_plan, cli_report
+from calib import cli_audit, cli_cache, cli_evidence, cli_plan, cli_promote, cli_report
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.doctor import diagnose
@@ -62,6 +62,7 @@ app = typer.Typer(
 app.add_typer(cli_cache.app, name="cache")
 cli_audit.register(app)
 cli_evidence.register(app)
+cli_promote.register(app)
 app.command("plan")(cli_plan.plan_command)
 app.command("report")(cli_report.report_command)
 _COMMANDS = (
@@ -78,6 +79,7 @@ _COMMANDS = (
     "sensitivity",
     *cli_audit.COMMANDS,
     *cli_evidence.COMMANDS,
+    *cli_promote.COMMANDS,
 )
 
 

@@ -1,16 +1,16 @@
 """`calib keygen`, `attest`, `verify`, `waive`: evidence that others can check."""
 
-import importlib
 import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from calib.config import load_limits
 from calib.errors import ConfigError, StoreError
+from calib.evidence.extra import evidence_module, public_keys, signed_waivers
 from calib.rundir import load_result
 from calib.store import sha256_from_file
 from calib.terminal import output_console, print_verdict, say
@@ -24,20 +24,6 @@ Signers = Annotated[
 ]
 
 
-def _evidence(name: str) -> Any:
-    """A module that needs the packages of an extra.
-
-    Raises:
-        ConfigError: if they are not installed.
-    """
-    try:
-        return importlib.import_module(f"calib.evidence.{name}")
-    except ImportError as error:
-        raise ConfigError(
-            "evidence", f"cannot be signed here: {error}", fix='pip install "calib[evidence]"'
-        ) from error
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("keygen")(keygen)
@@ -48,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def keygen(key: Path) -> None:
     """Make a pair of ed25519 keys: KEY to sign with, KEY.pub to verify with."""
-    keys = _evidence("keys")
+    keys = evidence_module("keys")
     public = keys.generate(key)
     say(f"Keep {key} secret; give {public} to whoever verifies.")
 
@@ -61,7 +47,7 @@ def attest(
     ] = None,
 ) -> None:
     """Sign what a run found: how it was made, what was judged, all figures."""
-    keys, statements, bundle = (_evidence(n) for n in ("keys", "statements", "bundle"))
+    keys, statements, bundle = (evidence_module(n) for n in ("keys", "statements", "bundle"))
     result = load_result(run)
     folder = run if run.is_dir() else run.parent
     try:
@@ -88,12 +74,10 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
 ) -> None:
     """Check signatures, files, age and verdict. The exit code is the gate's; 2 if refused."""
-    keys, opened, checks, waivers = (_evidence(n) for n in ("keys", "bundle", "verify", "waivers"))
-    public = [keys.load_public(k) for k in key]
-    if threshold > len(public):
-        raise ConfigError("--threshold", "asks for more keys than are given", got=str(threshold))
+    opened, checks = (evidence_module(n) for n in ("bundle", "verify"))
+    public = public_keys(key, threshold)
     found = opened.read_bundle(bundle, public, threshold)
-    given = [w for path in waiver or () for w in waivers.read_waivers(path, public, threshold)]
+    given = [w for w, _ in signed_waivers(waiver or (), key, threshold)]
     checked = checks.check(
         found,
         artifact or (),
@@ -126,7 +110,7 @@ def waive(
     ),
 ) -> None:
     """Sign that a model may ship although it breaks a limit, or cannot be told to keep it."""
-    keys, bundle, waivers = (_evidence(n) for n in ("keys", "bundle", "waivers"))
+    keys, bundle, waivers = (evidence_module(n) for n in ("keys", "bundle", "waivers"))
     if not model.is_file():
         raise ConfigError(f"--model {model}", "there is no such file")
     made = waivers.Waiver(

@@ -118,7 +118,7 @@ def evaluation_of(result: RunResult, attested_on: str) -> Evaluation:
             for c in result.verdict.candidates
             for r in c.rules
         ),
-        facts=_strict_json(_without_bulk(result).model_dump(mode="json")),
+        facts=_strict_json(without_bulk(result).model_dump(mode="json")),
     )
 
 
@@ -147,7 +147,7 @@ def _strict_json(value: Any) -> Any:
     return value
 
 
-def _without_bulk(result: RunResult) -> RunResult:
+def without_bulk(result: RunResult) -> RunResult:
     """The record without texts and pictures of samples: those may not be published."""
     candidates = [
         c.model_copy(

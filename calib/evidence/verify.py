@@ -12,10 +12,10 @@ from calib.errors import StoreError
 from calib.evidence.bundle import Signed
 from calib.evidence.evaluation import EVALUATION
 from calib.evidence.statements import PROVENANCE, STATEMENT, TEST_RESULT
-from calib.evidence.waivers import Waiver, holds
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
-from calib.results import RunResult, RunVerdict, Verdict
+from calib.gate.waiving import with_waivers
+from calib.results import RunResult, RunVerdict, Verdict, Waiver
 from calib.store import sha256_from_file
 
 _KINDS = (PROVENANCE, TEST_RESULT, EVALUATION)
@@ -75,7 +75,8 @@ def check(
     if result.verdict.verdict.value != evaluation["verdict"]:
         raise StoreError("the bundle", "says another verdict than its facts")
     verdict = result.verdict if limits is None else evaluate(result, limits)
-    return _waived(result, verdict, waivers)
+    answered = with_waivers(result, verdict, waivers)
+    return Checked(result, answered.verdict, answered.limits)
 
 
 def _digests(statement: dict[str, Any]) -> dict[str, str]:
@@ -137,23 +138,3 @@ def _facts(evaluation: dict[str, Any]) -> RunResult:
         raise StoreError(
             "the bundle", f"holds facts of another version: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _waived(result: RunResult, verdict: RunVerdict, waivers: Sequence[Waiver]) -> Checked:
-    """The verdict with the limits that a waiver lets pass left out; FAIL is kept for the rest."""
-    chosen = next((c for c in verdict.candidates if c.candidate == verdict.chosen), None)
-    if chosen is None or verdict.verdict is Verdict.PASS:
-        return Checked(result, verdict)
-    model = result.candidate(chosen.candidate).model_sha256
-    open_rules = [r for r in chosen.rules if r.verdict is not Verdict.PASS]
-    let = [r.rule for r in open_rules if any(holds(w, r.rule, model) for w in waivers)]
-    if not let or len(let) < len(open_rules):
-        return Checked(result, verdict, tuple(let))
-    owners = ", ".join(sorted({w.owner for w in waivers for r in let if holds(w, r, model)}))
-    passed = verdict.model_copy(
-        update={
-            "verdict": Verdict.PASS,
-            "reason": f"{verdict.reason} Waived by {owners}: {', '.join(let)}.",
-        }
-    )
-    return Checked(result, passed, tuple(let))

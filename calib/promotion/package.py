@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calib.errors import StoreError
-from calib.results import CandidateRecord, RunResult, RunVerdict
+from calib.results import CandidateRecord, RunResult, RunVerdict, Waiver
 from calib.store import sha256_from_file
 
 MODEL_NAME = "model.onnx"
 BUNDLE_NAME = "run.intoto.jsonl"
+WAIVERS_NAME = "waivers.intoto.jsonl"
+CARD_NAME = "model_card.md"
+WARMUP_NAME = "warmup.npz"
+PLAN = ".plan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Package:
         waived: limits that somebody answers for.
         folder: the run's directory.
         files: the model first, then its weights, scales, session, engines and evidence.
+        waivers: those that let the waived limits pass.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Package:
     waived: tuple[str, ...]
     folder: Path
     files: tuple[PackedFile, ...]
+    waivers: tuple[Waiver, ...] = ()
 
     @property
     def model(self) -> PackedFile:
@@ -73,7 +79,7 @@ class Package:
     @property
     def engines(self) -> tuple[PackedFile, ...]:
         """Built engines, one for each target; none where ONNX Runtime is the backend."""
-        return tuple(file for file in self.files if file.name.endswith(".plan"))
+        return tuple(file for file in self.files if file.name.endswith(PLAN))
 
 
 def files_of(candidate: CandidateRecord, folder: Path) -> Iterator[PackedFile]:
@@ -84,7 +90,7 @@ def files_of(candidate: CandidateRecord, folder: Path) -> Iterator[PackedFile]:
         folder: the run's directory.
 
     Raises:
-        StoreError: if the model is gone or is not what was judged.
+        StoreError: if the model is gone, or it or an engine is not what was judged.
     """
     model = folder / candidate.model_path
     if not model.is_file():
@@ -99,14 +105,17 @@ def files_of(candidate: CandidateRecord, folder: Path) -> Iterator[PackedFile]:
             fix="Run it again.",
         )
     yield packed
+    judged = {engine.plan_sha256 for engine in candidate.engines}
     for file in sorted(model.parent.iterdir()):
         if file.is_file() and file != model:
-            yield PackedFile.of(file.name, file)
-    engines = folder / "engines"
-    judged = {engine.plan_sha256 for engine in candidate.engines}
-    for plan in sorted(engines.glob("*.plan")) if engines.is_dir() else ():
-        packed = PackedFile.of(plan.name, plan)
-        if packed.sha256 in judged:
+            packed = PackedFile.of(file.name, file)
+            if file.suffix == PLAN and packed.sha256 not in judged:
+                raise StoreError(
+                    str(file),
+                    "is no engine that was judged",
+                    got=f"SHA-256 {packed.sha256[:16]}…",
+                    fix="Take it out of the run's folder, or run again.",
+                )
             yield packed
     for name in (BUNDLE_NAME, "quantization.yaml", "verdict.json"):
         if (folder / name).is_file():

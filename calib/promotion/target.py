@@ -1,8 +1,24 @@
 """Where a model goes: each kind of place says first what it would do."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from calib.promotion.package import Package
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """What is asked of every place alike; each takes what it knows.
+
+    Attributes:
+        alias: MLflow: what the promoted version is called from now on.
+        version: Triton: the version's number; the next free one if None.
+        warmup: Triton: whether the model is warmed up with the batch that the run kept.
+    """
+
+    alias: str = "champion"
+    version: int | None = None
+    warmup: bool = True
 
 
 class Target(Protocol):

@@ -1,6 +1,7 @@
 """The first screen: the verdict, why, the figure it rests on, and what to do next."""
 
 from dataclasses import dataclass
+from datetime import UTC
 
 from calib.gate.wording import found_text
 from calib.report.evidence import bounds_words, evidence_of, rule_anchor, rule_bounds
@@ -57,7 +58,31 @@ def headline(page: Page) -> Context:
         "scale": None if rule is None else _scale(rule),
         "interval": _bounds(page, rule),
         "next": next_steps(page),
+        "waivers": _waivers(page),
     }
+
+
+def _waivers(page: Page) -> Context | None:
+    """What waivers make of the verdict, and each of them; None where there are none."""
+    waived = page.waived
+    if waived is None or not waived.standings:
+        return None
+    counted, left = waived.counted, _left(page)
+    if counted and not left:
+        until = min(w.expires for w in counted).astimezone(UTC)
+        words = f"May ship with waivers until {until:%Y-%m-%d %H:%M} UTC"
+    elif counted:
+        words = f"Not enough: no waiver for {', '.join(left)}"
+    else:
+        words = "No waiver counts here"
+    return {"words": words, "ships": bool(counted) and not left, "standings": waived.standings}
+
+
+def _left(page: Page) -> list[str]:
+    """The limits that neither pass nor are waived."""
+    rules = page.verdict.rules if page.verdict is not None else ()
+    waived = page.waived.limits if page.waived is not None else ()
+    return [r.rule for r in rules if r.verdict != "PASS" and r.rule not in waived]
 
 
 def reasons(page: Page) -> list[Link]:

@@ -6,6 +6,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from calib.gate.waiving import Waived
 from calib.report.assets import LICENCES, SCRIPTS, STYLES, asset, policy
 from calib.report.grid import Table, script_json
 from calib.report.headline import headline
@@ -34,9 +35,14 @@ def write_report(result: RunResult, directory: Path) -> None:
     write_throughput_csv(result, directory / "throughput.csv")
 
 
-def render_html(result: RunResult) -> str:
-    """The page as text. Whatever the run carries (texts, names, labels) is escaped."""
-    page = page_from_result(result)
+def render_html(result: RunResult, waived: Waived | None = None) -> str:
+    """The page as text. Whatever the run carries (texts, names, labels) is escaped.
+
+    Args:
+        result: of the run; its verdict is shown as it is.
+        waived: what waivers make of that verdict, to be shown beside it.
+    """
+    page = page_from_result(result, waived)
     templates = environment()
     sections, styles = [], [asset(name) for name in STYLES]
     data: dict[str, Any] = {}

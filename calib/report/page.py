@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from calib.gate.waiving import Waived
 from calib.record import Precision
 from calib.results import CandidateRecord, CandidateVerdict, RunResult
 
@@ -12,10 +13,17 @@ Context = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A run, and the candidate whose details the page shows."""
+    """A run, and the candidate whose details the page shows.
+
+    Attributes:
+        result: of the run.
+        shown: the candidate.
+        waived: its verdict with waivers; None where the page was asked for without any.
+    """
 
     result: RunResult
     shown: CandidateRecord
+    waived: Waived | None = None
 
     @property
     def verdict(self) -> CandidateVerdict | None:
@@ -41,9 +49,9 @@ class Section:
     present: Callable[[Page], bool] = lambda _: True
 
 
-def page_from_result(result: RunResult) -> Page:
+def page_from_result(result: RunResult, waived: Waived | None = None) -> Page:
     """The page of a run: of the chosen candidate, else of the first that is INT8."""
-    return Page(result, shown_candidate(result))
+    return Page(result, shown_candidate(result), waived)
 
 
 def shown_candidate(result: RunResult) -> CandidateRecord:

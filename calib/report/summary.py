@@ -1,10 +1,10 @@
 """The verdict for a pipeline: a page of Markdown for its summary, and JSON for its next step."""
 
 import html
-import re
 from collections.abc import Iterator
 
 from calib.gate.wording import found_text
+from calib.report.markdown import inert
 from calib.results import (
     CandidateVerdict,
     RuleVerdict,
@@ -20,7 +20,6 @@ _MARKS = {
     Verdict.INCONCLUSIVE: "❔",
     Verdict.NO_EVIDENCE: "❔",
 }
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@$-])")
 _SHOWN = 5
 
 
@@ -50,10 +49,10 @@ def render_summary(result: RunResult) -> str:
 def _head(result: RunResult) -> Iterator[str]:
     verdict = result.verdict
     words = verdict.verdict.replace("_", " ")
-    yield f"## {_MARKS[verdict.verdict]} {words}: {_inert(result.experiment)}"
+    yield f"## {_MARKS[verdict.verdict]} {words}: {inert(result.experiment)}"
     yield ""
     for text in filter(None, (verdict.reason, verdict.advice, verdict.selection)):
-        yield _inert(text)
+        yield inert(text)
         yield ""
 
 
@@ -74,13 +73,13 @@ def _tables(result: RunResult) -> Iterator[str]:
 
 
 def _rules(verdict: CandidateVerdict) -> Iterator[str]:
-    yield f"| {_inert(verdict.candidate)}: asked | found | samples | |"
+    yield f"| {inert(verdict.candidate)}: asked | found | samples | |"
     yield "|---|---|--:|---|"
     yield from (_row(rule) for rule in verdict.rules)
     yield ""
     for p in verdict.paired:
         yield (
-            f"Against {_inert(p.rival)}: {p.worsened} worsened, {p.improved} improved of "
+            f"Against {inert(p.rival)}: {p.worsened} worsened, {p.improved} improved of "
             f"{p.samples:,}; McNemar p = {p.mcnemar_p:.2g}; points lost between {p.low:.2f} and "
             f"{p.high:.2f} (Tango), {p.newcombe_low:.2f} and {p.newcombe_high:.2f} (Newcombe), "
             f"each bound at {100 * (1 - p.alpha):.3g} %."
@@ -92,7 +91,7 @@ def _row(rule: RuleVerdict) -> str:
     more = f": {rule.advice}" if rule.advice else ""
     words = rule.verdict.replace("_", " ")
     cells = (rule.title, found_text(rule), f"{rule.samples:,}", f"{words}{more}")
-    return "| " + " | ".join(map(_inert, cells)) + " |"
+    return "| " + " | ".join(map(inert, cells)) + " |"
 
 
 def _slices(result: RunResult) -> Iterator[str]:
@@ -102,7 +101,7 @@ def _slices(result: RunResult) -> Iterator[str]:
         yield ""
         for s in candidate.found_slices[:_SHOWN]:
             yield (
-                f"- {_inert(s.condition)}: {s.worsened} worsened, {s.improved} improved of "
+                f"- {inert(s.condition)}: {s.worsened} worsened, {s.improved} improved of "
                 f"{s.samples:,}; elsewhere {s.rest_worsened} and {s.rest_improved} of "
                 f"{s.rest_samples:,}; p = {s.p_value:.2g}"
             )
@@ -110,9 +109,4 @@ def _slices(result: RunResult) -> Iterator[str]:
 
 
 def _end(result: RunResult) -> Iterator[str]:
-    yield f"Run {_inert(result.run_id)}, {result.started_at}. The evidence is in report.html."
-
-
-def _inert(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", visible(text).replace("\n", " "))
+    yield f"Run {inert(result.run_id)}, {result.started_at}. The evidence is in report.html."

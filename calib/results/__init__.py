@@ -87,6 +87,7 @@ from calib.results.tails import (
     TailSummary,
 )
 from calib.results.tensors import ChannelErrors, TensorError
+from calib.results.waivers import Waiver, holds
 
 __all__ = [
     "CONFIDENT_AT",
@@ -158,5 +159,7 @@ __all__ = [
     "TensorSpec",
     "Verdict",
     "VerdictFile",
+    "Waiver",
     "WeightRecord",
+    "holds",
 ]
