@@ -166,6 +166,11 @@ class OutputSpec(Spec):
 
     reports: Path = Field(default=Path("reports"), description="Parent of the runs' directories.")
     store: Path = Field(default=Path("reports/.store"), description="The cache of finished stages.")
+    keep_warmup: bool = Field(
+        default=True,
+        description="Keep the first calibration batch beside each INT8 model, for servers to warm "
+        "up with. It holds samples: false where those are confidential.",
+    )
 
 
 def _spelled_out(value: Any) -> Any:

@@ -22,6 +22,7 @@ from calib.stages.calibrate import (
 from calib.stages.engine_runs import BuiltEngine, with_layer_times
 from calib.stages.engines import build_engines
 from calib.stages.inputs import Inputs
+from calib.stages.keep import keep_engines
 from calib.stages.measure import (
     compare,
     compare_layers,
@@ -81,10 +82,7 @@ def measure(
     """
     built = {c.name: build_engines(bench, inputs, calibration, c) for c in candidates}
     for name, engines in built.items():
-        for engine in engines:
-            for suffix in (".plan", ".json"):
-                target = files.folder / "engines" / f"{name}-{engine.record.target}{suffix}"
-                place(engine.plan.with_suffix(suffix), target)
+        keep_engines(name, engines, files.folder)
     candidates = tuple(replace(c, plan=_plan(built[c.name])) for c in candidates)
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]

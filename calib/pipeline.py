@@ -35,7 +35,7 @@ from calib.stages.calibrate import (
     calibrate,
 )
 from calib.stages.inputs import read_inputs
-from calib.stages.keep import keep_models, keep_sessions
+from calib.stages.keep import keep_models, keep_sessions, keep_warmup
 from calib.stages.observation import observed
 from calib.stages.placement import placed
 from calib.stages.prepare import prepared
@@ -114,6 +114,7 @@ def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) ->
             with progress.stage("report", None):
                 keep_models(candidates, calibration, folder)
                 keep_sessions(bench, candidates, result, folder)
+                keep_warmup(bench, inputs, candidates, result, folder)
                 write_report(result, folder)
         return FinishedRun(result, parent / run_id)
 

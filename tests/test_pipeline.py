@@ -19,9 +19,11 @@ from conftest import ROOT, config
 
 from calib.cli import main
 from calib.config import load_experiment
+from calib.engine_record import EngineIdentity
 from calib.pipeline import run_experiment
 from calib.progress import Silent
 from calib.results import RunResult, Verdict
+from calib.store import sha256_from_file
 
 
 def run(*overrides):
@@ -314,9 +316,13 @@ def test_engines_that_cannot_run_here_are_built_and_are_no_evidence(workspace, m
         assert [e.int8_macs_pct for e in candidate.engines] == [share, share]
         assert candidate.engines[0].profile["x"] == ((1, 32), (16, 32), (16, 32))
         assert not any(e.ran_here for e in candidate.engines)
-    built = sorted(p.name for p in (Path(line["report"]).parent / "engines").iterdir())
-    assert "int8-minmax-8.9.plan" in built
-    assert len(built) == 2 * 2 * len(result.candidates)
+    models = Path(line["report"]).parent / "models"
+    for candidate in result.candidates:
+        for engine in candidate.engines:
+            plan = models / candidate.name / f"{engine.target}.plan"
+            assert sha256_from_file(plan) == engine.plan_sha256
+            identity = EngineIdentity.model_validate_json(plan.with_suffix(".json").read_bytes())
+            assert identity.target == engine.target
     judged = {c.candidate: c for c in result.verdict.candidates}["int8-minmax"].rules
     assert {r.rule: r.verdict for r in judged}["int8_macs_pct_min"] is Verdict.PASS
     assert {r.rule: r.verdict for r in judged}["execution"] is Verdict.NO_EVIDENCE

@@ -64,8 +64,8 @@ def _subjects(result: RunResult, folder: Path) -> Iterator[dict[str, Any]]:
             if file.is_file():
                 name = file.relative_to(folder).as_posix()
                 yield _subject(name, found if file == path else sha256_from_file(file))
-    engines = folder / "engines"
-    for plan in sorted(engines.glob("*.plan")) if engines.is_dir() else ():
+    # FP32's model is not the run's own, but engines of it are.
+    for plan in sorted((folder / "models" / Precision.FP32).glob("*.plan")):
         yield _subject(plan.relative_to(folder).as_posix(), sha256_from_file(plan))
 
 
