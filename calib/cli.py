@@ -12,11 +12,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from calib import cli_audit, cli_cache, cli_evidence, cli_plan, cli_promote, cli_report
+from calib import (
+    cli_audit,
+    cli_cache,
+    cli_doctor,
+    cli_evidence,
+    cli_plan,
+    cli_promote,
+    cli_report,
+)
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
-from calib.doctor import diagnose
-from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in
+from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in, terminable
 from calib.errors import ConfigError
 from calib.gate.judging import evaluate
 from calib.graph.load import read_model
@@ -32,7 +39,6 @@ from calib.terminal import (
     complain,
     error_console,
     output_console,
-    print_diagnosis,
     print_result,
     print_verdict,
     say,
@@ -63,6 +69,7 @@ app.add_typer(cli_cache.app, name="cache")
 cli_audit.register(app)
 cli_evidence.register(app)
 cli_promote.register(app)
+app.command("doctor")(cli_doctor.doctor_command)
 app.command("plan")(cli_plan.plan_command)
 app.command("report")(cli_report.report_command)
 _COMMANDS = (
@@ -121,7 +128,7 @@ def run(
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
     Exit code: 0 pass, 1 fail, 2 bad input, 3 no evidence, 4 inconclusive,
-    70 a fault of calib, 130 interrupted.
+    70 a fault of calib, 130 interrupted, 143 terminated.
     """
     if pdf:
         find_browser()  # before the work, not after it
@@ -238,12 +245,6 @@ def check(model: Path) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Say what each backend can do on this machine, and what would help."""
-    print_diagnosis(output_console(), diagnose())
-
-
-@app.command()
 def schema() -> None:
     """Print the JSON Schema of the YAML, for editors."""
     sys.stdout.write(json.dumps(experiment_schema(), indent=2) + "\n")
@@ -294,7 +295,8 @@ def main(default_command: str | None = None) -> None:
             # An encoding without a sign of ours is no reason to end without a verdict.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=arguments, prog_name="calib")
+        with terminable():
+            app(args=arguments, prog_name="calib")
     except (Exception, KeyboardInterrupt) as error:
         ending = ending_of(error)
         complain(ending.message)

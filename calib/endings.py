@@ -2,14 +2,17 @@
 
 import platform
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from calib.environment import package_versions
 from calib.errors import InputError
@@ -21,6 +24,8 @@ FAULT = 70
 """EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""
+TERMINATED = 143
+"""The same for SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,32 @@ class LoggedError(Exception):
 
 
 class Interruption(Exception):  # noqa: N818 - nothing is wrong
-    """Ctrl-C, on its way through a library that would make something else of it."""
+    """Ctrl-C or SIGTERM, on its way through a library that would make something else of it."""
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM. Whatever lets Ctrl-C through lets it through, and cleans up on the way."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM inside ends like Ctrl-C, and not at once: processes and hidden folders are cleared.
+
+    The first process of a container gets only the signals that it asks for, so without this
+    `docker stop` would wait and then kill.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_: int, __: FrameType | None) -> None:
+        raise Termination
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -65,6 +95,10 @@ def ending_of(error: BaseException) -> Ending:
     folder = None
     if isinstance(error, LoggedError):
         folder, error = error.folder, error.__cause__ or error
+    if isinstance(error, Interruption):
+        error = error.__cause__ or error
+    if isinstance(error, Termination):
+        return Ending("terminated; finished stages are kept", TERMINATED)
     if isinstance(error, Interruption | KeyboardInterrupt):
         return Ending("interrupted; finished stages are kept", INTERRUPTED)
     if isinstance(error, InputError):

@@ -2,13 +2,19 @@
 
 import errno
 import io
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from calib import cli
 from calib.cli import main
+from calib.endings import Termination, terminable
 from calib.errors import ConfigError
 from calib.terminal import SafeConsole
 from data_loaders.printable import printable, visible
@@ -58,6 +64,7 @@ def test_a_fault_before_there_is_a_folder_is_logged_too(workspace, monkeypatch, 
     ("error", "code", "words"),
     [
         (KeyboardInterrupt(), 130, "interrupted; finished stages are kept"),
+        (Termination(), 143, "terminated; finished stages are kept"),
         (MemoryError("Unable to allocate 9 EiB"), 2, "not enough (MemoryError: Unable to allocate"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 2, "a/b: cannot write here"),
         (ConfigError("a", "is wrong"), 2, "error: a: is wrong"),
@@ -100,3 +107,36 @@ def test_the_terminal_obeys_no_control_character_of_a_name():
 def test_what_can_be_read_stays_as_it_is():
     for text in ("Größe 数 🙂 é", "a b", ""):
         assert printable(text) == visible(text) == text
+
+
+def test_sigterm_ends_a_run_like_ctrl_c_and_finished_stages_are_kept(workspace):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "calib", "run", "config.yaml"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        finished = []
+        deadline = time.monotonic() + 60
+        while not finished and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            finished = list(workspace.glob("reports/.store/*/*/manifest.json"))
+        process.send_signal(signal.SIGTERM)
+        said, complained = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not said
+    assert complained.decode().strip() == "terminated; finished stages are kept"
+    assert finished
+    assert all(path.is_file() for path in finished)
+    # Neither a hidden folder that is half filled, nor a run that looks finished.
+    left = [path for path in (workspace / "reports").rglob("*") if path.is_dir()]
+    assert [path for path in left if path.name.startswith(".") and path.name != ".store"] == []
+    assert not list(workspace.glob("reports/small/2*"))
+
+
+def test_the_handler_of_sigterm_is_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Termination), terminable():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from calib.compiling import compiled
 from calib.masks import MASK_AMAX
 from data_loaders.types import Array
 
@@ -31,7 +31,7 @@ def error_sums(reference: Array, candidate: Array) -> tuple[int, float, float, f
 
 
 # Without `reassoc` no sum would be vectorised. NaN and infinity keep their meaning.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _sums(
     reference: NDArray[np.floating[Any]], candidate: NDArray[np.floating[Any]]
 ) -> tuple[int, float, float, float, float, float]:

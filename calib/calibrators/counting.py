@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir as llvm
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from calib.compiling import compiled
 
 _LANES = 4
 _BLOCK = 2048
@@ -57,7 +59,7 @@ class _Seen(NamedTuple):
     used: int
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _extremes(block: NDArray[np.float32]) -> tuple[int, int, int, int]:
     """(signed_high, high, low, zeros) of a block, see `_Seen`."""
     ints, words = block.view(np.int32), block.view(np.uint32)
@@ -72,13 +74,13 @@ def _extremes(block: NDArray[np.float32]) -> tuple[int, int, int, int]:
     return np.int64(signed_high), np.int64(high), np.int64(low), np.int64(zeros)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _largest(signed_high: int, high: int) -> int:
     """Bits of the largest magnitude; beyond those of infinity for NaN."""
     return max(signed_high, high & _MAGNITUDE)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _float(bits: int) -> float:
     """The float32 with these bits, an int of 32."""
     return np.float64(np.uint32(bits).view(np.float32))
@@ -102,7 +104,7 @@ def _prefetch(_: Any, array: Any, index: Any) -> Any:  # noqa: ARG001 - numba re
     return types.void(array, types.intp), generate
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _count_block(
     block: NDArray[np.float32],
     ahead: NDArray[np.float32],
@@ -134,7 +136,7 @@ def _count_block(
         lanes[bins[index]] += _ONE
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _flush(lanes: NDArray[np.uint32], counts: NDArray[np.int64], used: int) -> None:
     """Add the columns of the first `used` bins to the counts, and empty them."""
     for index in range(used):
@@ -143,7 +145,7 @@ def _flush(lanes: NDArray[np.uint32], counts: NDArray[np.int64], used: int) -> N
             lanes[index * _LANES + lane] = np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _widen(counts: NDArray[np.int64], doublings: int) -> None:
     """The same counts on a range 2**doublings as wide: neighbours added in groups, in place."""
     group = 1 << min(doublings, 30)
@@ -153,19 +155,19 @@ def _widen(counts: NDArray[np.int64], doublings: int) -> None:
         counts[index // group] += value
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _factor(bins: int, exponent: int) -> np.float32:
     """Bins per unit, a power of two: multiplying by it is exact, and so is each value's bin."""
     return np.float32(bins * 2.0 ** (-exponent))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bins_used(bins: int, exponent: int, largest: int) -> int:
     """Number of bins up to the one of the float32 with these bits."""
     return np.int64(_float(largest) * _factor(bins, exponent)) + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _add_block(
     block: NDArray[np.float32],
     ahead: NDArray[np.float32],
@@ -201,7 +203,7 @@ def _add_block(
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_rows(
     values: NDArray[np.float32],
     lengths: NDArray[np.int64],

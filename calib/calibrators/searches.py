@@ -1,8 +1,9 @@
 """The compiled searches over a histogram: entropy and MSE."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from calib.compiling import compiled
 
 _STRIDE = 16
 _ROUNDING = 1e-12
@@ -14,7 +15,7 @@ _FEW_BINS = 256
 """Below two bins a quantized value, looking up saves nothing."""
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def least_divergent_bin(counts: NDArray[np.float64], levels: int) -> int:
     """The number of kept bins with the least KL divergence; the last one of equals.
 
@@ -53,12 +54,12 @@ def least_divergent_bin(counts: NDArray[np.float64], levels: int) -> int:
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _n_log_n(n: float) -> float:
     return n * np.log(n) if n > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _level_terms(
     mass: NDArray[np.float64], occupied: NDArray[np.int64], width: int, levels: int
 ) -> NDArray[np.float64]:
@@ -74,7 +75,7 @@ def _level_terms(
     return terms
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _divergence(
     mass: NDArray[np.float64],
     occupied: NDArray[np.int64],
@@ -118,7 +119,7 @@ def _divergence(
     return entropy[kept - 1] + _n_log_n(piled) - terms
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _rounding_error(x: float) -> float:
     """∫ (t - q(t))² dt from 0 to x >= 0, for q that rounds to whole numbers up to 127.
 
@@ -128,7 +129,7 @@ def _rounding_error(x: float) -> float:
     return nearest / 12.0 + (x - nearest) ** 3 / 3.0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def squared_error(
     counts: NDArray[np.float64], width: float, amax: float, threshold: float, enough: float
 ) -> float:
@@ -160,7 +161,7 @@ def squared_error(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def least_squares_threshold(counts: NDArray[np.float64], width: float, amax: float) -> float:
     """Of amax and the bin edges below it, the threshold of least `squared_error`.
 
@@ -173,7 +174,7 @@ def least_squares_threshold(counts: NDArray[np.float64], width: float, amax: flo
     return amax if best == counts.size else best * width
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _best_edge(
     counts: NDArray[np.float64],
     width: float,
@@ -213,7 +214,7 @@ def _best_edge(
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _moments(counts: NDArray[np.float64]) -> NDArray[np.int64]:
     """Running sums of n, n·m and n·m² for n values in a bin whose middle is m half widths.
 
@@ -231,7 +232,7 @@ def _moments(counts: NDArray[np.float64]) -> NDArray[np.int64]:
     return sums
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _edge_error(
     counts: NDArray[np.float64],
     width: float,
@@ -265,7 +266,7 @@ def _edge_error(
     return total * width * width
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bin_error(index: int, upper: float, scale: float) -> float:
     """Mean squared error of values spread evenly over a bin, in squared bin widths."""
     span = upper - index
@@ -276,7 +277,7 @@ def _bin_error(index: int, upper: float, scale: float) -> float:
     return scale**3 * (above - below) / span
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _moment_about(moments: NDArray[np.int64], begin: int, end: int, value: float) -> float:
     """Σ (x - value)² over the bins from `begin` to before `end`, in squared bin widths."""
     number = moments[end, 0] - moments[begin, 0]

@@ -1,11 +1,12 @@
 """The compiled loop of coordinate descent."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from calib.compiling import compiled
 
-@njit(cache=True, nogil=True)
+
+@compiled()
 def descend(
     rows: NDArray[np.float64],
     slope: NDArray[np.float64],

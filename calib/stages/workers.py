@@ -131,8 +131,10 @@ def serve(work: Callable[[str, Advance], None]) -> None:
     Args:
         work: is given the request, and a function to call with what it has done.
     """
-    # The parent's Ctrl-C ends this process: it needs no traceback.
+    # The parent ends this process: it needs no traceback. Batch systems send SIGTERM to every
+    # process of a job, and the parent would take a worker's end for a fault.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     said = sys.stdout
     sys.stdout = sys.stderr  # a user's loader may print
 

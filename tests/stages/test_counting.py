@@ -152,7 +152,12 @@ def test_a_worker_that_cannot_start_is_an_error(loaded):
         run_workers("calib.no_worker", ["{}"], lambda _: None)
 
 
-def test_an_interrupt_ends_all_processes(loaded):
+@pytest.mark.parametrize(
+    ("sent", "to_workers", "code"),
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, True, 143)],
+    ids=["Ctrl-C at a terminal", "a batch system"],
+)
+def test_an_interrupt_ends_all_processes(loaded, sent, to_workers, code):
     command = [sys.executable, "-m", "calib", "calibrate", "config.yaml", "-o", "x.npz"]
     harm = ["--set", "data.calibration.args.harm=hangs", "--jobs", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -165,9 +170,11 @@ def test_an_interrupt_ends_all_processes(loaded):
             time.sleep(0.05)
             found = list(Path().glob("hangs-*"))
         assert len(found) == 2
-        process.send_signal(signal.SIGINT)
+        for path in found if to_workers else ():
+            os.kill(int(path.name.removeprefix("hangs-")), sent)
+        process.send_signal(sent)
         _, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert b"Traceback" not in said
     for path in found:
         with pytest.raises(ProcessLookupError):
