@@ -103,12 +103,13 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config field.")
 ]
 Jobs = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
         max=1024,
         metavar="N",
-        help="Processes that share the pass over the calibration data; the results are the same.",
+        help="Workers that share the passes over data, instead of `execution.workers`; the "
+        "results are the same.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line at the end.")]
@@ -121,7 +122,7 @@ def run(
     backend: Annotated[
         BackendKind | None, typer.Option(help="Take this backend, with its defaults.")
     ] = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     as_json: AsJson = False,
     pdf: cli_report.Pdf = False,
 ) -> None:
@@ -182,7 +183,7 @@ def calibrate_command(
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Only every N-th batch, from the K-th on.")
     ] = "1/1",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
 ) -> None:
     """Observe the calibration data and write the statistics, for `calibration.statistics`.
 

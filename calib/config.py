@@ -10,6 +10,7 @@ from calib.analysis.slices import SlicesSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
 from calib.backends.tensorrt_specs import BackendSpec
 from calib.calibrators import CalibratorSpec
+from calib.execution.spec import ExecutionSpec, LocalSpec
 from calib.gate.limits import LimitsSpec
 from calib.graph.selection_spec import SelectionSpec
 from calib.results import Precision
@@ -211,6 +212,9 @@ class Experiment(Spec):
     engines: EnginesSpec = Field(default_factory=EnginesSpec, description="What is built.")
     backend: BackendSpec = Field(
         default_factory=OnnxRuntimeSpec, description="What runs the engines."
+    )
+    execution: ExecutionSpec = Field(
+        default_factory=LocalSpec, description="Who shares the passes over data."
     )
     analysis: AnalysisSpec = Field(default_factory=AnalysisSpec, description="Depth of analysis.")
     throughput: ThroughputSpec = Field(

@@ -12,6 +12,7 @@ from calib.calibrators.statistics_file import StatisticsFile, save_statistics
 from calib.config import Experiment
 from calib.environment import environment_record
 from calib.errors import ConfigError
+from calib.execution import open_executor
 from calib.gate.judging import evaluate
 from calib.measuring import RunFiles, measure, not_compared
 from calib.progress import Progress
@@ -56,21 +57,24 @@ class FinishedRun:
     directory: Path
 
 
-def run_experiment(experiment: Experiment, progress: Progress, jobs: int = 1) -> FinishedRun:
+def run_experiment(
+    experiment: Experiment, progress: Progress, jobs: int | None = None
+) -> FinishedRun:
     """Calibrate, build, compare, analyse, judge and report.
 
     Args:
         experiment: what is asked.
         progress: whom to tell.
-        jobs: processes that share the pass over the calibration data; the results are the same.
+        jobs: workers that share the passes over data, instead of `execution.workers`; the results
+            are the same.
 
     Raises:
         InputError: if the model, the data or the config cannot be used.
     """
     parent = experiment.output.reports / experiment.name
-    with runtime_log(parent) as log:
+    with runtime_log(parent) as log, open_executor(experiment.execution, jobs) as executor:
         started, begin = datetime.now(UTC), time.perf_counter()
-        bench = open_workbench(experiment, progress, jobs)
+        bench = open_workbench(experiment, progress, executor)
         inputs = read_inputs(bench)
         slicer = open_slicer(bench, inputs)
         calibration = placed(bench, inputs, calibrate(bench, inputs))
@@ -135,7 +139,11 @@ def _notes(
 
 
 def run_calibration(
-    experiment: Experiment, progress: Progress, shard: Shard, target: Path, jobs: int = 1
+    experiment: Experiment,
+    progress: Progress,
+    shard: Shard,
+    target: Path,
+    jobs: int | None = None,
 ) -> StatisticsFile:
     """Observe the calibration data, or a shard of its batches, and write the statistics.
 
@@ -144,7 +152,7 @@ def run_calibration(
         progress: whom to tell.
         shard: which batches.
         target: the file.
-        jobs: processes that share them; the file is the same.
+        jobs: workers that share them, instead of `execution.workers`; the file is the same.
 
     Raises:
         ConfigError: if the data is to be sharded and the pass is to end by itself.
@@ -156,8 +164,11 @@ def run_calibration(
             "auto cannot be sharded: when to stop depends on all of the data seen so far",
             fix="Calibrate in one process, or set calibration.samples=all.",
         )
-    with runtime_log(experiment.output.reports / experiment.name):
-        bench = open_workbench(experiment, progress, jobs)
+    with (
+        runtime_log(experiment.output.reports / experiment.name),
+        open_executor(experiment.execution, jobs) as executor,
+    ):
+        bench = open_workbench(experiment, progress, executor)
         inputs = read_inputs(bench)
         content = observed(bench, inputs, prepared(bench, inputs), shard).content
     save_statistics(target, content)
@@ -172,8 +183,11 @@ def run_sensitivity(experiment: Experiment, progress: Progress) -> SensitivityRe
     Raises:
         InputError: if the model, the data or the config cannot be used.
     """
-    with runtime_log(experiment.output.reports / experiment.name):
-        bench = open_workbench(experiment, progress)
+    with (
+        runtime_log(experiment.output.reports / experiment.name),
+        open_executor(experiment.execution) as executor,
+    ):
+        bench = open_workbench(experiment, progress, executor)
         inputs = read_inputs(bench)
         found = sensitivity(bench, inputs)
         remedied = prepared(bench, inputs).remedied

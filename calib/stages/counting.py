@@ -1,10 +1,11 @@
-"""A pass over the calibration data by several processes; the statistics are those of one."""
+"""A pass over the calibration data by several workers; the statistics are those of one."""
 
 import json
-from functools import reduce
 from pathlib import Path
 
+from calib.calibrators import TensorParts
 from calib.calibrators.statistics_file import load_statistics
+from calib.execution import Work
 from calib.graph.load import Graph
 from calib.graph.taps import Tap
 from calib.observe import LengthAxes, Observation, tapped_model
@@ -13,21 +14,20 @@ from calib.stages.counting_worker import REQUEST, CountingRequest
 from calib.stages.inputs import Inputs
 from calib.stages.shard import Shard
 from calib.stages.workbench import Workbench
-from calib.stages.workers import run_workers, threads_by_worker
 
 
-def processes(bench: Workbench, inputs: Inputs, shard: Shard) -> int:
-    """How many processes share the batches of a shard: as many as asked for, with one at least.
+def counting_workers(bench: Workbench, inputs: Inputs, shard: Shard) -> int:
+    """How many workers share the batches of a shard: as many as asked for, with one at least.
 
-    Where the data ends when enough was seen, that depends on all of it: one.
+    Where the data ends when enough was seen, that depends on all of it: one, this process.
     """
     if bench.experiment.calibration.samples == "auto":
         return 1
     batches = -(-inputs.calibration.batch_count // shard.of)
-    return max(1, min(bench.jobs, batches))
+    return max(1, min(bench.executor.workers, batches))
 
 
-def count_in_processes(
+def count_by_workers(
     bench: Workbench,
     inputs: Inputs,
     graph: Graph,
@@ -37,24 +37,22 @@ def count_in_processes(
     folder: Path,
     advance: Advance,
 ) -> Observation:
-    """As `observe`, each process with a session of its own and its share of batches and threads.
+    """As `observe`, each worker with a session of its own and its share of batches and threads.
 
-    Each reads all of the data, and has the model and one batch's activations in memory.
+    Each reads the data by itself, and has the model and one batch's activations in memory. What
+    they count is merged as they end, so that two workers' statistics are held at most.
 
     Raises:
-        InputError: what a process reports.
-        BackendError: if one dies.
+        InputError: what a worker reports.
+        BackendError: if one dies again and again.
     """
     backend, split = bench.backend, inputs.calibration
-    shards = shard.split(processes(bench, inputs, shard))
-    threads = threads_by_worker(backend.threads, len(shards))
-    targets = [folder / f"process-{number}" for number in range(len(shards))]
+    shards = shard.split(counting_workers(bench, inputs, shard))
+    threads = bench.executor.threads(backend.spec.threads, backend.threads, len(shards))
+    total = _Total()
     with tapped_model(backend, graph, taps, folder, axes) as (model, optimized):
-        requests = []
-        for share, count, target in zip(shards, threads, targets, strict=True):
-            target.mkdir()
-            request = CountingRequest(
-                model=model,
+        requests = [
+            CountingRequest(
                 optimized=optimized,
                 backend=backend.spec.model_copy(update={"threads": count}),
                 origin=split.origin,
@@ -66,30 +64,37 @@ def count_in_processes(
                 length_axes=dict(axes),
                 outputs=tuple(str(value.name) for value in graph.graph.outputs),
                 scored=inputs.task_output.name,
-                target=target,
             )
-            requests.append(REQUEST.dump_json(request).decode())
-        run_workers("calib.stages.counting_worker", requests, advance)
-    return _together(targets)
+            for share, count in zip(shards, threads, strict=True)
+        ]
+        work = Work(
+            handler="calib.stages.counting_worker:count",
+            requests=tuple(REQUEST.dump_json(request).decode() for request in requests),
+            model=model,
+            beside=tuple(model.parent.glob(f"{model.name}.data")),
+        )
+        bench.executor.run(work, folder, advance, total.take)
+    return total.observation()
 
 
-def _together(targets: list[Path]) -> Observation:
-    """What all processes saw; the time is that of the slowest."""
-    contents = [load_statistics(target / "statistics.npz") for target in targets]
-    facts = [json.loads((target / "facts.json").read_text("utf-8")) for target in targets]
-    slowest = max(facts, key=lambda fact: fact["seconds"])
-    for target in targets:
-        for file in ("statistics.npz", "facts.json"):
-            (target / file).unlink()
-        target.rmdir()
-    parts = {
-        name: reduce(lambda one, two: one.merge(two), (found.parts[name] for found in contents))
-        for name in contents[0].parts
-    }
-    return Observation(
-        parts,
-        sum(found.samples for found in contents),
-        sum(found.batches for found in contents),
-        slowest["seconds"],
-        slowest["inference_seconds"],
-    )
+class _Total:
+    """What all workers saw; the time is that of the slowest."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, TensorParts] = {}
+        self._samples = self._batches = 0
+        self._slowest = (0.0, 0.0)
+
+    def take(self, _: int, folder: Path) -> None:
+        found = load_statistics(folder / "statistics.npz")
+        facts = json.loads((folder / "facts.json").read_text("utf-8"))
+        self._parts = {
+            name: self._parts[name].merge(parts) if self._parts else parts
+            for name, parts in found.parts.items()
+        }
+        self._samples += found.samples
+        self._batches += found.batches
+        self._slowest = max(self._slowest, (facts["seconds"], facts["inference_seconds"]))
+
+    def observation(self) -> Observation:
+        return Observation(self._parts, self._samples, self._batches, *self._slowest)

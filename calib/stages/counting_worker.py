@@ -1,4 +1,4 @@
-"""One of several processes that count the activations of a pass: its request, and its program."""
+"""One of several workers that count the activations of a pass: its request, and its part."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from calib.progress import Advance
 from calib.stages.batch_axes import BatchAxes
 from calib.stages.shard import Shard
 from calib.stages.splits import Batches, Origin
-from calib.stages.workers import serve
 from calib.store import write_atomically
 from data_loaders import Batch
 
@@ -25,7 +24,6 @@ class CountingRequest:
     """What a worker does.
 
     Attributes:
-        model: with the taps among its outputs.
         optimized: whether the model is run as it is; see `OnnxRuntime.engine`.
         backend: runs it.
         origin: the calibration data.
@@ -37,10 +35,8 @@ class CountingRequest:
         length_axes: see `observe`.
         outputs: see `observe`.
         scored: see `observe`.
-        target: the folder, existing, for statistics.npz and facts.json.
     """
 
-    model: Path
     optimized: bool
     backend: OnnxRuntimeSpec
     origin: Origin
@@ -52,7 +48,6 @@ class CountingRequest:
     length_axes: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     scored: str
-    target: Path
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """The batches of its shard with their numbers in the whole data."""
@@ -70,16 +65,18 @@ class CountingRequest:
 REQUEST = TypeAdapter(CountingRequest)
 
 
-def count(text: str, advance: Advance) -> None:
+def count(text: str, model: Path, target: Path, advance: Advance) -> None:
     """Serve a request.
 
     Args:
         text: a `CountingRequest` in JSON.
+        model: with the taps among its outputs.
+        target: the folder, existing, for statistics.npz and facts.json.
         advance: called with the samples done.
     """
     request = REQUEST.validate_json(text)
     backend = OnnxRuntime(request.backend)
-    with backend.engine(request.model, spinning=False, optimized=request.optimized) as engine:
+    with backend.engine(model, spinning=False, optimized=request.optimized) as engine:
         found = observe(
             engine,
             request.batches(),
@@ -92,10 +89,6 @@ def count(text: str, advance: Advance) -> None:
         )
     shards = ((request.shard.number,), request.shard.of)
     content = StatisticsFile(found.parts, {}, shards, found.batches, found.samples)
-    save_statistics(request.target / "statistics.npz", content)
+    save_statistics(target / "statistics.npz", content)
     facts = {"seconds": found.seconds, "inference_seconds": found.inference_seconds}
-    write_atomically(request.target / "facts.json", json.dumps(facts))
-
-
-if __name__ == "__main__":
-    serve(count)
+    write_atomically(target / "facts.json", json.dumps(facts))

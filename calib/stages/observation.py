@@ -21,7 +21,7 @@ from calib.graph.select import Selection
 from calib.graph.taps import Tap, float_tensors, groups_within, taps_from_tensors
 from calib.observe import LengthAxes, Observation, observe, tapped_engine
 from calib.progress import Advance
-from calib.stages.counting import count_in_processes, processes
+from calib.stages.counting import count_by_workers, counting_workers
 from calib.stages.inputs import Inputs
 from calib.stages.memory import activations_mb
 from calib.stages.padding import padded_axes, shapes_by_batch
@@ -138,7 +138,7 @@ def _observe(
     advance: Advance,
 ) -> None:
     taps = taps_from_tensors(graph, key["tensors"])
-    groups = _groups(bench, inputs, graph, taps, processes(bench, inputs, shard))
+    groups = _groups(bench, inputs, graph, taps, counting_workers(bench, inputs, shard))
     axes = padded_axes(bench, inputs, graph, taps)
     passes = [_pass(bench, inputs, graph, group, axes, shard, folder, advance) for group in groups]
     parts = {source: part for seen in passes for source, part in seen.parts.items()}
@@ -169,8 +169,8 @@ def _pass(
     advance: Advance,
 ) -> Observation:
     settings = bench.experiment.calibration
-    if processes(bench, inputs, shard) > 1:
-        return count_in_processes(bench, inputs, graph, taps, axes, shard, folder, advance)
+    if counting_workers(bench, inputs, shard) > 1:
+        return count_by_workers(bench, inputs, graph, taps, axes, shard, folder, advance)
     calibrators = _formulas(bench)
 
     def stop(parts: Mapping[str, TensorParts]) -> bool:

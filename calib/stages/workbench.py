@@ -15,6 +15,8 @@ from calib.backends.tensorrt_specs import AutoSpec
 from calib.config import Experiment
 from calib.environment import stage_packages
 from calib.errors import ConfigError
+from calib.execution import Executor, LocalSpec
+from calib.execution.local import LocalExecutor
 from calib.graph.load import Graph
 from calib.graph.save import save_model
 from calib.journal import Journal
@@ -60,7 +62,7 @@ class Workbench:
         progress: whom to tell.
         made_by: code and packages that every result depends on.
         notes: what the report's reader should know, e.g. what `auto` became.
-        jobs: processes that may share a pass over data.
+        executor: has the workers that share a pass over data.
         timings: of the stages so far.
     """
 
@@ -71,7 +73,7 @@ class Workbench:
     progress: Progress
     made_by: Mapping[str, Any]
     notes: tuple[str, ...] = ()
-    jobs: int = 1
+    executor: Executor = field(default_factory=lambda: LocalExecutor(LocalSpec()))
     timings: list[StageRecord] = field(default_factory=list)
 
     def artifact(
@@ -119,8 +121,15 @@ class Workbench:
         self.timings.append(StageRecord(name=title, seconds=seconds, reused=False))
 
 
-def open_workbench(experiment: Experiment, progress: Progress, jobs: int = 1) -> Workbench:
+def open_workbench(
+    experiment: Experiment, progress: Progress, executor: Executor | None = None
+) -> Workbench:
     """Open the store and the backend; `auto` is settled here, and says what it became.
+
+    Args:
+        experiment: what is asked.
+        progress: whom to tell.
+        executor: has the workers that share a pass over data; None: this process alone.
 
     Raises:
         BackendError: if the backend cannot be used here.
@@ -159,5 +168,5 @@ def open_workbench(experiment: Experiment, progress: Progress, jobs: int = 1) ->
             "backend": runtime.model_dump(mode="json"),
         },
         notes=notes,
-        jobs=jobs,
+        executor=executor or LocalExecutor(LocalSpec()),
     )

@@ -19,9 +19,8 @@ from calib.config import load_experiment
 from calib.errors import BackendError, DataError
 from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Silent
-from calib.stages.counting import processes
+from calib.stages.counting import counting_workers
 from calib.stages.shard import Shard
-from calib.stages.workers import run_workers, threads_by_worker
 
 QUICK = (
     "throughput.batch_sizes=[]",
@@ -39,11 +38,14 @@ def samples(count, seed, harm=""):
     print("a loader that prints")
     rng = np.random.default_rng(seed)
     for index in range(count):
-        if index == 40 and sys.argv[0].endswith("counting_worker.py"):
+        if index == 40 and sys.argv[0].endswith("worker.py"):
             if harm == "fault":
                 raise ValueError("no such picture")
             if harm == "bad data":
                 raise DataError("row 40", "is torn", got=3, expected="4", fix="Mend it.")
+            if harm == "killed once" and not Path("killed").exists():
+                Path("killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
             if harm == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             if harm == "hangs":
@@ -77,7 +79,7 @@ def experiment(*overrides):
     return load_experiment(Path("config.yaml"), [*QUICK, *overrides])
 
 
-def counted(name, *overrides, shard=None, jobs=1):
+def counted(name, *overrides, shard=None, jobs=None):
     target = Path(name)
     store = f"output.store={target.stem}-store"
     run_calibration(experiment(store, *overrides), Silent(), shard or Shard(), target, jobs)
@@ -86,7 +88,9 @@ def counted(name, *overrides, shard=None, jobs=1):
 
 def test_three_processes_count_to_the_bytes_of_one(loaded):
     alone = counted("one.npz")
-    assert counted("three.npz", jobs=3) == alone
+    # One of them is killed halfway, and its share counted again.
+    assert counted("three.npz", "data.calibration.args.harm=killed once", jobs=3) == alone
+    assert Path("killed").exists()
     assert counted("grouped.npz", "calibration.memory_mb=0.005", jobs=2) == alone
 
 
@@ -127,29 +131,24 @@ def test_shards_of_a_shard_have_its_batches_once():
     ],
 )
 def test_no_process_is_without_a_batch_and_auto_takes_one(jobs, batches, of, samples, wanted):
-    bench = SimpleNamespace(jobs=jobs)
+    bench = SimpleNamespace(executor=SimpleNamespace(workers=jobs))
     bench.experiment = SimpleNamespace(calibration=SimpleNamespace(samples=samples))
     inputs = SimpleNamespace(calibration=SimpleNamespace(batch_count=batches))
-    assert processes(bench, inputs, Shard(1, of)) == wanted
+    assert counting_workers(bench, inputs, Shard(1, of)) == wanted
 
 
 @pytest.mark.parametrize(
     ("harm", "kind", "message"),
     [
-        ("fault", BackendError, r"--jobs: process . of 2 ended .*ValueError: no such picture"),
+        ("fault", BackendError, r"execution: shard . of 2 ended .*ValueError: no such picture"),
         ("bad data", DataError, r"row 40: is torn \(got 3; expected 4\)\. Mend it\."),
-        ("killed", BackendError, r"--jobs: process . of 2 was killed, .*Take fewer jobs"),
+        ("killed", BackendError, r"execution: shard . of 2 was killed .*Take fewer workers"),
     ],
 )
 def test_what_ends_a_process_is_said_in_one_message(loaded, harm, kind, message):
     with pytest.raises(kind, match=message):
         counted("x.npz", f"data.calibration.args.harm={harm}", jobs=2)
     assert not list(Path().glob("x-store/observe/*/statistics.npz"))
-
-
-def test_a_worker_that_cannot_start_is_an_error(loaded):
-    with pytest.raises(BackendError, match=r"No module named calib\.no_worker"):
-        run_workers("calib.no_worker", ["{}"], lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +178,3 @@ def test_an_interrupt_ends_all_processes(loaded, sent, to_workers, code):
     for path in found:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name.removeprefix("hangs-")), 0)
-
-
-def test_threads_are_shared_out_and_nobody_goes_without():
-    assert threads_by_worker(8, 3) == [3, 3, 2]
-    assert threads_by_worker(2, 4) == [1, 1, 1, 1]

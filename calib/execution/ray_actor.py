@@ -1,0 +1,153 @@
+"""What a Ray actor does: place the model, run a shard, and send what it makes piece by piece."""
+
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from filelock import FileLock
+
+import calib
+import data_loaders
+from calib.errors import InputError
+from calib.execution.worker import content_of, handler
+from calib.leftovers import hidden_folder
+from calib.store import sha256_from_file, sha256_from_tree
+from data_loaders.types import Array
+
+Piece = tuple[str, Any]
+_AHEAD = 8
+"""Pieces that a worker may be ahead of whoever fetches them."""
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "polygraphy")
+
+
+@cache
+def makeup() -> dict[str, str]:
+    """What must be the same wherever a shard runs, since the results depend on it."""
+    roots = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
+    code = "".join(sha256_from_tree(root) for root in roots)
+    return {
+        "calib": hashlib.sha256(code.encode()).hexdigest()[:12],
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def settle(paths: list[str], here: str) -> dict[str, str]:
+    """Make this process like the driver: where it is and what it can import.
+
+    Args:
+        paths: the driver's sys.path.
+        here: its current directory.
+
+    Returns:
+        See `makeup`; and a `problem`, if the directory is not there.
+    """
+    sys.path.extend(path for path in paths if path not in sys.path)
+    if not Path(here).is_dir():
+        return {"problem": f"there is no directory {here} on {platform.node()}"}
+    os.chdir(here)
+    return makeup()
+
+
+def digest_of(files: Mapping[str, Path]) -> str:
+    """SHA-256 over the files that a model consists of."""
+    return hashlib.sha256(
+        "".join(f"{name}\n{sha256_from_file(path)}\n" for name, path in files.items()).encode()
+    ).hexdigest()
+
+
+def models_folder(session: str) -> Path:
+    """Where the models of a cluster's session lie on this machine; this user's alone.
+
+    Raises:
+        PermissionError: if somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir(), f"calib-{session}-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def placed(files: Mapping[str, Array], digest: str, root: Path) -> Path:
+    """The model's file, written once on each machine, with what lies beside it.
+
+    Args:
+        files: uint8, by name; the model first.
+        digest: of them.
+        root: where this machine keeps models.
+    """
+    folder = root / digest
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{digest}.lock"):
+        if not folder.is_dir():
+            with hidden_folder(root, digest) as filling:
+                for name, content in files.items():
+                    content.tofile(filling / name)
+                filling.rename(folder)
+    return folder / next(iter(files))
+
+
+def forget(root: Path, digests: list[str]) -> None:
+    """Remove models from this machine."""
+    for digest in digests:
+        shutil.rmtree(root / digest, ignore_errors=True)
+        (root / f"{digest}.lock").unlink(missing_ok=True)
+    if root.is_dir() and not any(root.iterdir()):
+        root.rmdir()
+
+
+def pieces(name: str, request: str, model: Path) -> Iterator[Piece]:
+    """Run a handler, and give what it does as it does it.
+
+    Yields:
+        `done` with a number of samples; `file` with its path and bytes; at the end `error` with the
+        content of an InputError, or `fault` with the traceback of any other, if there was one.
+    """
+    said: Queue[Piece | None] = Queue(_AHEAD)
+    with tempfile.TemporaryDirectory(prefix="calib-shard-") as folder:
+        target = Path(folder)
+
+        def advance(count: int) -> None:
+            _send_files(target, said)
+            said.put(("done", count))
+
+        def work() -> None:
+            try:
+                handler(name)(request, model, target, advance)
+                _send_files(target, said)
+            except InputError as error:
+                said.put(("error", content_of(error)))
+            except BaseException:  # whatever it is, it is the driver that says it
+                said.put(("fault", traceback.format_exc()))
+            said.put(None)
+
+        threading.Thread(target=work, daemon=True).start()
+        while (piece := said.get()) is not None:
+            yield piece
+
+
+def _send_files(folder: Path, said: "Queue[Piece | None]") -> None:
+    """Whole files leave; hidden ones are being written."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            said.put(("file", (path.relative_to(folder).as_posix(), path.read_bytes())))
+            path.unlink()

@@ -1,0 +1,71 @@
+"""What workers are given, and what gives it to them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from calib.progress import Advance
+
+Take = Callable[[int, Path], None]
+"""Called with a request's index and the folder with its files, as soon as it is done."""
+
+Handler = Callable[[str, Path, Path, Advance], None]
+"""What a worker runs: takes the request, the model's file, the folder to fill, and a function to
+call with the samples done. Files that lie in the folder then are whole, and may be taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work in shards.
+
+    Attributes:
+        handler: `module:function` of a `Handler`, importable by the workers.
+        requests: one a shard, JSON.
+        model: what all of them run.
+        beside: files that the model refers to, in its folder.
+    """
+
+    handler: str
+    requests: tuple[str, ...]
+    model: Path
+    beside: tuple[Path, ...] = ()
+
+
+class Executor(Protocol):
+    """Runs work on workers.
+
+    Attributes:
+        workers: how many there are at most.
+    """
+
+    workers: int
+
+    def threads(self, asked: int, usable: int, shards: int) -> Sequence[int]:
+        """Threads for the worker of each shard.
+
+        Args:
+            asked: what the config says of a session; 0 if it leaves it open.
+            usable: what one process would take on this machine.
+            shards: how many work at once.
+
+        Raises:
+            BackendError: if the workers cannot be reached.
+        """
+        ...
+
+    def run(self, work: Work, folder: Path, advance: Advance, take: Take) -> None:
+        """Have every request done; a shard whose worker dies is done again.
+
+        Args:
+            work: what to do.
+            folder: existing; what the workers write is kept below it until it is taken.
+            advance: called with the samples done; what is done again does not count twice.
+            take: called once for each request, in the order in which they end. It takes the files
+                away, or leaves them to be removed.
+
+        Raises:
+            InputError: the first that a worker reports; the others are ended.
+            BackendError: if a shard's workers keep dying, or a worker fails by anything else.
+        """
+        ...
