@@ -45,3 +45,11 @@ def config():
         "throughput": {"batch_sizes": [1, 8], "runs": 5, "warmup_runs": 1},
         "limits": {"accuracy_drop_points_max": 20.0, "output_sqnr_db_min": 10.0},
     }
+
+
+@pytest.fixture(scope="session")
+def passed_run(tmp_path_factory):
+    """The directory of a small run that passed; whoever changes it takes a copy."""
+    import promotable_runs
+
+    return promotable_runs.finished(tmp_path_factory.mktemp("passed"))
