@@ -1,6 +1,8 @@
 """Compiled loops: kept on disk between processes where there is a place for it."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
@@ -21,9 +23,20 @@ def compiled(**options: Any) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         try:
-            ready: F = njit(cache=True, nogil=True, **options)(function)
+            ready: F = njit(cache=_has_place(), nogil=True, **options)(function)
         except RuntimeError:
             ready = njit(nogil=True, **options)(function)
         return ready
 
     return decorate
+
+
+def _has_place() -> bool:
+    """Whether numba has where to look: for a user without a home it would make a folder named ~."""
+    if os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME"):
+        return True
+    try:
+        Path.home()
+    except RuntimeError:
+        return False
+    return True
