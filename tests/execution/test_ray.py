@@ -1,35 +1,85 @@
-"""Ray's actors do what processes do: on a real Ray of this machine, started once."""
+"""Ray's actors do what processes do: on a real cluster of this machine, started once."""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import execution_checks as checks
+import models
+import onnx
 import psutil
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, config
 
-from calib.errors import BackendError, ConfigError
-from calib.execution import LocalSpec, RaySpec, open_executor
+from calib.config import load_experiment
+from calib.errors import ConfigError, InputError
+from calib.execution import RaySpec, open_executor
 from calib.execution.ray_executor import RayExecutor
+from calib.pipeline import run_calibration
+from calib.progress import Silent
+from calib.stages.shard import Shard
+
+LOADER = """
+import os, signal, time
+import numpy as np
+from pathlib import Path
+
+def samples(count, seed, harm=""):
+    with Path("readings").open("a") as file:
+        print(os.getpid(), file=file)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        if index == 70 and harm == "killed" and os.getpid() != int(Path("driver").read_text()):
+            if not Path("killed").exists():
+                Path("killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if index == 70 and harm == "hangs" and os.getpid() != int(Path("driver").read_text()):
+            Path("hangs").touch()
+            time.sleep(600)
+        x = rng.normal(size=%d).astype(np.float32)
+        if index == 50 and harm == "nan":
+            x[:] = 3e38
+        yield {"inputs": {"x": x}, "label": index %% 3}
+"""
 
 
 @pytest.fixture(scope="module")
-def executor():
+def executor(cluster):
     handler = signal.getsignal(signal.SIGTERM)
-    executor = RayExecutor(RaySpec(workers=2))
-    yield executor
-    assert signal.getsignal(signal.SIGTERM) is handler
-    executor.close()
-    assert not ray_processes(os.getpid())
+    with open_executor(RaySpec(workers=2, address=cluster.address)) as executor:
+        yield executor
+        assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def ray_processes(parent):
-    found = psutil.Process(parent).children(recursive=True)
-    return [process for process in found if "ray" in " ".join(process.cmdline())]
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """A model, and data from a module of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "rays_loader", raising=False)
+    onnx.save(models.mlp(), "model.onnx")
+    Path("driver").write_text(str(os.getpid()), encoding="utf-8")
+    Path("rays_loader.py").write_text(LOADER % models.FEATURES, encoding="utf-8")
+    content = config()
+    for seed, name in enumerate(("calibration", "validation")):
+        arguments = {"entry": "rays_loader:samples", "args": {"count": 112, "seed": seed}}
+        content["data"][name] = {"kind": "python", **arguments}
+    Path("config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def counted(name, *overrides):
+    target = Path(name)
+    experiment = load_experiment(
+        Path("config.yaml"), [f"output.store={target.stem}-store", *overrides]
+    )
+    run_calibration(experiment, Silent(), Shard(), target)
+    return target.read_bytes()
 
 
 def test_actors_share_the_work(executor, tmp_path, capfd):
@@ -39,7 +89,7 @@ def test_actors_share_the_work(executor, tmp_path, capfd):
 
 def test_a_killed_actor_costs_its_shard_alone(executor, tmp_path, capfd):
     checks.does_a_dead_workers_shard_again(executor, tmp_path)
-    time.sleep(0.5)
+    time.sleep(0.5)  # Ray says of it what it has to say
     assert capfd.readouterr() == ("", "")
 
 
@@ -54,3 +104,104 @@ def test_a_users_error_comes_out_as_in_one_process_and_ends_the_others(executor,
 
 def test_a_fault_comes_out_with_its_last_words(executor, tmp_path):
     checks.says_the_last_words_of_a_fault(executor, tmp_path)
+
+
+@pytest.mark.usefixtures("executor")
+def test_actors_count_to_the_bytes_of_one_process_though_one_is_killed(loaded, cluster):
+    harmed = "data.calibration.args.harm=killed"
+    alone = counted("one.npz", harmed)
+    Path("readings").unlink()
+    ray = f"execution={{kind: ray, workers: 2, address: '{cluster.address}'}}"
+    assert counted("two.npz", harmed, ray) == alone
+    assert Path("killed").exists()
+    here = str(os.getpid())
+    readers = [pid for pid in Path("readings").read_text().split() if pid != here]
+    # Two actors, and the killed one's shard again: by the other, or by one that replaced it.
+    assert len(readers) == 3
+
+
+@pytest.mark.usefixtures("executor", "loaded")
+def test_a_sample_that_fails_is_told_as_in_one_process(cluster):
+    """Its batch cannot be run: the first reading does not see that."""
+    ray = f"execution={{kind: ray, workers: 2, address: '{cluster.address}'}}"
+    said = []
+    for kind in ("execution.kind=local", ray):
+        Path("driver").write_text("0", encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            counted("x.npz", "data.calibration.args.harm=nan", kind)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert "row-000050" in said[0]
+
+
+def test_a_lost_machine_costs_what_it_was_doing(cluster, tmp_path):
+    """The last one: the cluster has a machine less from here on."""
+    executor = RayExecutor(RaySpec(workers=2, address=cluster.address))
+    harm = {"step": 2, "hangs": True}
+    doing = checks.Doing(executor, tmp_path, {"a": harm, "b": harm})
+
+    def lose():
+        tries = [tmp_path / "tries-a", tmp_path / "tries-b"]
+        while not all(path.exists() for path in tries):
+            time.sleep(0.02)
+        cluster.remove_node(cluster.other, allow_graceful=False)
+        # The shard on the machine that is left hangs, too: kill its worker.
+        time.sleep(0.5)
+        for path in tries:
+            for pid in path.read_text().split():
+                if psutil.pid_exists(int(pid)):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    losing = threading.Thread(target=lose)
+    losing.start()
+    try:
+        doing()
+    finally:
+        losing.join()
+        executor.close()
+    checks.whole(doing)
+    assert doing.steps() == {"a": 6, "b": 6, "c": 4}
+
+
+def test_a_missing_package_is_one_message(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    message = r"execution\.kind: ray needs a package .*pip install 'calib\[ray\]'"
+    with pytest.raises(ConfigError, match=message), open_executor(RaySpec()):
+        pass
+
+
+def test_an_address_of_ray_client_is_refused():
+    with pytest.raises(ConfigError, match=r"cannot stream results .*execution\.address=auto"):
+        RayExecutor(RaySpec(address="ray://head:10001"))
+
+
+@pytest.mark.usefixtures("loaded")
+def test_an_interrupt_ends_ray_and_all_that_it_started():
+    command = [sys.executable, "-m", "calib", "calibrate", "config.yaml", "-o", "x.npz"]
+    asked = ["--set", "execution.kind=ray", "--set", "data.calibration.args.harm=hangs"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, *asked],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        Path("driver").write_text(str(process.pid), encoding="utf-8")
+        deadline = time.monotonic() + 150
+        while not Path("hangs").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = psutil.Process(process.pid).children(recursive=True)
+        folders = set(Path(tempfile.gettempdir()).glob("calib-ray-*"))
+        # As a terminal does: to all that is in the foreground.
+        os.killpg(process.pid, signal.SIGINT)
+        said, complaint = process.communicate(timeout=100)
+    assert Path("hangs").exists()
+    assert process.returncode == 130
+    assert not said
+    assert b"Traceback" not in complaint
+    assert len(began) > 4
+    for one in began:
+        checks.ended(one.pid)
+    assert folders
+    assert not any(folder.exists() for folder in folders)
