@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import models
@@ -20,8 +21,10 @@ from conftest import ROOT, config
 from calib.cli import main
 from calib.config import load_experiment
 from calib.engine_record import EngineIdentity
+from calib.evidence.statements import statements_of
 from calib.pipeline import run_experiment
 from calib.progress import Silent
+from calib.promotion.package import files_of
 from calib.results import RunResult, Verdict
 from calib.store import sha256_from_file
 
@@ -323,6 +326,14 @@ def test_engines_that_cannot_run_here_are_built_and_are_no_evidence(workspace, m
             assert sha256_from_file(plan) == engine.plan_sha256
             identity = EngineIdentity.model_validate_json(plan.with_suffix(".json").read_bytes())
             assert identity.target == engine.target
+    attested = statements_of(result, models.parent, datetime.now(UTC))[0]["subject"]
+    digests = {subject["name"]: subject["digest"]["sha256"] for subject in attested}
+    own = result.candidate("int8-minmax")
+    packed = {f.name: f.sha256 for f in files_of(own, models.parent)}
+    assert "models/fp32/8.6.plan" in digests
+    for engine in own.engines:
+        name = f"{engine.target}.plan"
+        assert digests[f"models/int8-minmax/{name}"] == packed[name] == engine.plan_sha256
     judged = {c.candidate: c for c in result.verdict.candidates}["int8-minmax"].rules
     assert {r.rule: r.verdict for r in judged}["int8_macs_pct_min"] is Verdict.PASS
     assert {r.rule: r.verdict for r in judged}["execution"] is Verdict.NO_EVIDENCE

@@ -70,12 +70,14 @@ def _waivers(page: Page) -> Context | None:
     counted, left = waived.counted, _left(page)
     if counted and not left:
         until = min(w.expires for w in counted).astimezone(UTC)
-        words = f"May ship with waivers until {until:%Y-%m-%d %H:%M} UTC"
+        mark, words = "pass", f"✓ May ship with waivers until {until:%Y-%m-%d %H:%M} UTC"
     elif counted:
-        words = f"Not enough: no waiver for {', '.join(left)}"
+        mark, words = "fail", f"✗ Not enough: no waiver for {', '.join(left)}"
+    elif left:
+        mark, words = "fail", "✗ No waiver counts here"
     else:
-        words = "No waiver counts here"
-    return {"words": words, "ships": bool(counted) and not left, "standings": waived.standings}
+        mark, words = "info", "No waiver is needed"
+    return {"mark": mark, "words": words, "standings": waived.standings}
 
 
 def _left(page: Page) -> list[str]:

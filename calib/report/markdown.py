@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from data_loaders.printable import visible
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@$-])")
-_MARKUP = re.compile(r"([\\`*{}\[\]|<>~&@$]|(?<![^\W_])_|_(?![^\W_])|^[-+#!=])")
+_MARKUP = re.compile(r"([\\`*{}\[\]|<>~&@$]|(?<![^\W_])_|_(?![^\W_])|^[#!=]|^[-+](?![\w.]))")
 """An underscore between letters or digits is none, and some signs only begin a line."""
 _LIST = re.compile(r"^(\d+)([.)])")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from calib.advice import speedup_over
 from calib.gate.waiving import Waived
 from calib.gate.wording import found_text
-from calib.report.evidence import bounds_words, rule_bounds
+from calib.report.evidence import bounds_words
 from calib.report.markdown import markdown_environment
 from calib.report.words import NOTHING, megabytes, number
 from calib.results import (
@@ -66,7 +66,7 @@ def render_model_card(
                 ("validation", result.data.validation, _labels(result.data.validation)),
             ],
             figures=list(_figures(candidate, judged)),
-            rules=[(r, found_text(r), rule_bounds(r) or NOTHING) for r in judged.rules],
+            rules=[(r, found_text(r)) for r in judged.rules],
             answered=answered,
             slices=_slices(candidate),
             slice_count=len(candidate.slices),
