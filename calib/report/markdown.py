@@ -9,7 +9,7 @@ from data_loaders.printable import visible
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@$-])")
 _MARKUP = re.compile(r"([\\`*{}\[\]|<>~&@$]|(?<![^\W_])_|_(?![^\W_])|^[#!=]|^[-+](?![\w.]))")
 """An underscore between letters or digits is none, and some signs only begin a line."""
-_LIST = re.compile(r"^(\d+)([.)])")
+_LIST = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def inert(text: str) -> str:
