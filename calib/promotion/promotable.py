@@ -64,6 +64,10 @@ def promotable(request: Request) -> Package | RunVerdict:
         StoreError: if the run, the bundle or a waiver cannot be read, was changed, is signed by
             others or is about something else.
     """
+    if not request.keys and (request.age_max is not None or request.threshold > 1):
+        raise ConfigError(
+            "--age-days-max and --threshold", "are for signed evidence", fix="Give a --key, too."
+        )
     result = load_result(request.run)
     folder = request.run if request.run.is_dir() else request.run.parent
     name = _checked_name(request.name or result.experiment)
@@ -74,7 +78,7 @@ def promotable(request: Request) -> Package | RunVerdict:
     if verdict.verdict is not Verdict.PASS or verdict.chosen is None:
         return verdict
     candidate = result.candidate(verdict.chosen)
-    kept = list(files_of(candidate, folder))
+    kept = _kept(candidate, folder)
     bundle = request.bundle or folder / BUNDLE_NAME
     if request.keys:
         _verify_bundle(request, bundle, result, candidate, folder)
@@ -108,6 +112,14 @@ def _checked_name(name: str) -> str:
             expected="letters, digits, . _ -; at most 64, the first a letter or digit",
         )
     return name
+
+
+def _kept(candidate: CandidateRecord, folder: Path) -> list[PackedFile]:
+    try:
+        return list(files_of(candidate, folder))
+    except OSError as error:
+        where = error.filename or folder
+        raise StoreError(str(where), f"cannot be read: {error.strerror or error}") from error
 
 
 def _packed(name: str, path: Path) -> PackedFile:

@@ -103,7 +103,11 @@ def _figures(candidate: CandidateRecord, judged: CandidateVerdict) -> Iterator[_
             yield _Figure(title, number(reference), number(own), number(reference - own), known)
     for title, reference, own in (
         ("mean absolute error", score.reference_mean_abs_error, score.mean_abs_error),
-        ("root mean square error", score.reference_root_mean_square_error, _rmse(candidate)),
+        (
+            "root mean square error",
+            score.reference_root_mean_square_error,
+            score.root_mean_square_error,
+        ),
     ):
         if reference is not None and own is not None:
             yield _Figure(title, number(reference), number(own), number(own - reference), "")
@@ -120,10 +124,6 @@ def _figures(candidate: CandidateRecord, judged: CandidateVerdict) -> Iterator[_
             number(metric.loss),
             "" if between is None else bounds_words(*between, _ALPHA, metric.unit),
         )
-
-
-def _rmse(candidate: CandidateRecord) -> float | None:
-    return None if candidate.score is None else candidate.score.root_mean_square_error
 
 
 def _slices(candidate: CandidateRecord) -> list[tuple[SliceScore, str]]:

@@ -166,6 +166,12 @@ def test_what_was_touched_after_it_was_signed_is_refused(
         promotable(Request(run=run, keys=(public,)))
 
 
+@pytest.mark.parametrize("asked", [{"threshold": 2}, {"age_max": timedelta(days=1)}])
+def test_what_is_asked_of_signatures_needs_a_key(passed_run, asked):
+    with pytest.raises(ConfigError, match="are for signed evidence"):
+        promotable(Request(run=passed_run, **asked))
+
+
 def test_the_statements_of_another_run_do_not_do(passed_run, tmp_path, key, public):
     run, other = copied(passed_run, tmp_path / "run"), copied(passed_run, tmp_path / "other")
     content = json.loads((other / "result.json").read_bytes())

@@ -11,7 +11,7 @@ from calib.gate.limits import LimitsSpec
 from calib.gate.waiving import with_waivers
 from calib.report import render_model_card
 from calib.report.markdown import inert_words
-from calib.results import Waiver
+from calib.results import Precision, Waiver
 
 HEADINGS = [
     "Model details",
@@ -46,10 +46,12 @@ def cells(text, first):
 def test_the_card_has_its_parts_in_order_and_a_head_that_is_yaml():
     text = card()
     _, head, body = text.split("---\n", 2)
-    assert yaml.safe_load(head)["tags"] == ["quantized", "int8"]
+    assert yaml.safe_load(head)["tags"] == ["int8", "quantized"]
     assert [line[3:] for line in body.splitlines() if line.startswith("## ")] == HEADINGS
     assert text.count("**TODO**") == 3
     assert text == card()
+    half = card(records.candidate("fp16-x", precision=Precision.FP16))
+    assert yaml.safe_load(half.split("---\n", 2)[1])["tags"] == ["fp16"]
 
 
 def test_the_figures_are_the_records():
