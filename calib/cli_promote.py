@@ -12,16 +12,12 @@ from calib.promotion.package import Package
 from calib.promotion.promotable import Request, promotable
 from calib.promotion.target import Target, TargetOptions
 from calib.promotion.targets import open_target
-from calib.results import RunVerdict
+from calib.results import RunVerdict, Verdict
 from calib.terminal import complain, output_console, print_verdict, say
 
 COMMANDS = ("promote",)
 
 _FORMS = "directory:PATH, tar:FILE.tar, triton:REPOSITORY or mlflow:URI; repeat for more."
-_REFUSED = (
-    "Nothing was promoted. Keep the limits, or have each that is not kept waived: "
-    "calib waive LIMIT --model MODEL --key KEY …, then promote with --waiver and --key."
-)
 
 
 def register(app: typer.Typer) -> None:
@@ -90,8 +86,20 @@ def _refuse(verdict: RunVerdict, *, as_json: bool) -> None:
         _print_line(_head(verdict) | {"promoted": False, "targets": []})
     else:
         print_verdict(output_console(), verdict)
-        complain(_REFUSED)
+        complain(f"Nothing was promoted. {_what_to_do(verdict)}")
     raise typer.Exit(verdict.verdict.exit_code)
+
+
+def _what_to_do(verdict: RunVerdict) -> str:
+    judged = next((c for c in verdict.candidates if c.candidate == verdict.chosen), None)
+    undone = [r.rule for r in judged.rules if r.verdict is not Verdict.PASS] if judged else []
+    if not undone:
+        return "Say in the config, under limits, what must hold, and run again."
+    return (
+        "Run again with what keeps the limits, or have each that is not kept waived "
+        f"({', '.join(undone)}): calib waive LIMIT --model MODEL --key KEY …, then promote with "
+        "--waiver FILE and --key PUBLIC."
+    )
 
 
 def _promote(package: Package, targets: dict[str, Target], *, dry_run: bool, as_json: bool) -> None:

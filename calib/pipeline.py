@@ -36,7 +36,7 @@ from calib.stages.calibrate import (
     calibrate,
 )
 from calib.stages.inputs import read_inputs
-from calib.stages.keep import keep_models, keep_sessions, keep_warmup
+from calib.stages.keep import keep_deployment, keep_models
 from calib.stages.observation import observed
 from calib.stages.placement import placed
 from calib.stages.prepare import prepared
@@ -117,8 +117,7 @@ def run_experiment(
             result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
             with progress.stage("report", None):
                 keep_models(candidates, calibration, folder)
-                keep_sessions(bench, candidates, result, folder)
-                keep_warmup(bench, inputs, candidates, result, folder)
+                keep_deployment(bench, inputs, candidates, result, folder)
                 write_report(result, folder)
         return FinishedRun(result, parent / run_id)
 

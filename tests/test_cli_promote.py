@@ -4,7 +4,16 @@ import json
 import sys
 
 import pytest
-from promotable_runs import CANNOT_TELL, FAILS, attested, copied, key_pair, snapshot, waived
+from promotable_runs import (
+    ASKS_NOTHING,
+    CANNOT_TELL,
+    FAILS,
+    attested,
+    copied,
+    key_pair,
+    snapshot,
+    waived,
+)
 
 from calib.cli import main
 
@@ -51,14 +60,23 @@ def test_what_is_done_is_said_place_by_place_and_once_more_nothing(
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize(("limits", "code"), [(FAILS, 1), (CANNOT_TELL, 4), ({"judge": "best"}, 3)])
+@pytest.mark.parametrize(
+    ("limits", "code", "advice"),
+    [
+        (FAILS, 1, "waived (samples_min): calib waive"),
+        (CANNOT_TELL, 4, "waived (accuracy_drop_points_max): calib waive"),
+        (ASKS_NOTHING, 3, "Say in the config"),
+    ],
+)
 def test_what_did_not_pass_ends_with_the_gates_code_and_nothing_is_written(
-    passed_run, call, capsys, tmp_path, limits, code
+    passed_run, call, capsys, tmp_path, limits, code, advice
 ):
     run = copied(passed_run, tmp_path / "run", **limits)
     before = snapshot(tmp_path)
     assert call("promote", run, *BOTH) == code
-    assert "Nothing was promoted" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("Nothing was promoted. ")
+    assert advice in said
     assert call("promote", run, *BOTH, "--json") == code
     assert json.loads(capsys.readouterr().out)["promoted"] is False
     assert snapshot(tmp_path) == before

@@ -56,6 +56,18 @@ def keep_engines(candidate: str, engines: tuple[BuiltEngine, ...], folder: Path)
             place(engine.plan.with_suffix(suffix), target)
 
 
+def keep_deployment(
+    bench: Workbench,
+    inputs: Inputs,
+    candidates: tuple[Candidate, ...],
+    result: RunResult,
+    folder: Path,
+) -> None:
+    """Beside each INT8 model: what serves it as it was measured."""
+    keep_sessions(bench, candidates, result, folder)
+    keep_warmup(bench, inputs, candidates, result, folder)
+
+
 def keep_warmup(
     bench: Workbench,
     inputs: Inputs,
