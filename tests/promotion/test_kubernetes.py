@@ -88,6 +88,7 @@ WAYS = {
         "kind": "kserve",
         "repository": "pvc://models/{version}",
         "canary_pct": 10,
+        "mode": "Serverless",
         "service_account": "reader",
         "pull_secret": "ngc",
     },
@@ -435,6 +436,11 @@ def test_a_file_holds_one_model(tmp_path):
         ("repository=hdfs://host/x/{version}", "Triton reads pvc, s3, gs, as, not hdfs"),
         ("kind=kserve&repository=pvc://claim/x", r"repository needs \{version\}"),
         ("repository=pvc://claim/x&canary_pct=0", "canary_pct 0 is no canary"),
+        (
+            "kind=kserve&repository=s3://b/{version}&canary_pct=9",
+            "canary_pct needs mode: Serverless",
+        ),
+        ("kind=kserve&repository=s3://b/{version}&image=a.b:5/c@sha256:0", "KServe needs its tag"),
         ("repository=pvc://claim/x&replica=2", "unknown key; did you mean replicas"),
         ("repository=pvc://claim/x&image=tritonserver", "image: "),
         ("settings=a.yaml&settings=b.yaml", "is no place"),
@@ -464,5 +470,10 @@ def test_kserve_splits_requests_only_where_it_can(tmp_path):
     mode = service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"]
     assert mode == "Serverless"
     assert service["spec"]["predictor"]["canaryTrafficPercent"] == 10
-    assert service["spec"]["predictor"]["model"]["storageUri"] == "pvc://models/1"
+    model = service["spec"]["predictor"]["model"]
+    assert model["storageUri"] == "pvc://models/1"
+    assert model["runtimeVersion"] == "25.10-py3"
+    # Knative refuses a pod's: it has to be the container's.
+    assert "securityContext" not in service["spec"]["predictor"]
+    assert model["securityContext"]["runAsNonRoot"] is True
     assert "Deployment" not in {kind for kind, _ in found}

@@ -4,7 +4,7 @@ from typing import Any
 
 from calib.promotion.kubernetes.alerts import prometheus_rule
 from calib.promotion.kubernetes.facts import Facts
-from calib.promotion.kubernetes.pods import TMP, locked, pod_security, resources
+from calib.promotion.kubernetes.pods import TMP, container_user, locked, resources
 from calib.promotion.kubernetes.settings import KubernetesSpec
 from calib.promotion.kubernetes.triton import Manifest, metadata
 
@@ -20,9 +20,8 @@ def manifests(facts: Facts, spec: KubernetesSpec) -> tuple[Manifest, ...]:
     """
     own = metadata(facts, spec, facts.name, {}, versioned=True)
     annotations = {**own["annotations"], "serving.kserve.io/enable-prometheus-scraping": "true"}
-    if spec.canary_pct is not None:
-        # Only there KServe splits requests; elsewhere all would go to the new version at once.
-        annotations["serving.kserve.io/deploymentMode"] = "Serverless"
+    if spec.mode is not None:
+        annotations["serving.kserve.io/deploymentMode"] = spec.mode
     own["annotations"] = dict(sorted(annotations.items()))
     service = {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -44,10 +43,10 @@ def _predictor(facts: Facts, spec: KubernetesSpec) -> dict[str, Any]:
     if spec.pull_secret:
         predictor["imagePullSecrets"] = [{"name": spec.pull_secret}]
     predictor["automountServiceAccountToken"] = False
-    predictor["securityContext"] = pod_security()
     predictor["model"] = {
         "modelFormat": {"name": "triton", "version": "2"},
         "runtime": spec.runtime,
+        "runtimeVersion": _tag(spec.image),
         "protocolVersion": "v2",
         "storageUri": spec.address(facts.model, facts.version),
         "args": [
@@ -57,7 +56,8 @@ def _predictor(facts: Facts, spec: KubernetesSpec) -> dict[str, Any]:
             "--metrics-config=summary_latencies=true",
         ],
         "resources": resources(facts),
-        "securityContext": locked(),
+        # All of it here: Knative takes no pod's security context unless it is told to.
+        "securityContext": {**locked(), **container_user()},
         # Its root may not be written.
         "volumeMounts": [{"name": "tmp", "mountPath": TMP}],
         "readinessProbe": {
@@ -69,3 +69,8 @@ def _predictor(facts: Facts, spec: KubernetesSpec) -> dict[str, Any]:
     }
     predictor["volumes"] = [{"name": "tmp", "emptyDir": {}}]
     return predictor
+
+
+def _tag(image: str) -> str:
+    """What follows the image's last colon, without a digest."""
+    return image.partition("@")[0].rpartition(":")[2]

@@ -84,13 +84,12 @@ def locked() -> dict[str, Any]:
     }
 
 
-def pod_security() -> dict[str, Any]:
+def container_user() -> dict[str, Any]:
     """Who the containers are."""
     return {
         "runAsNonRoot": True,
         "runAsUser": _USER,
         "runAsGroup": _USER,
-        "fsGroup": _USER,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
@@ -101,7 +100,7 @@ def _pod(facts: Facts, spec: KubernetesSpec) -> dict[str, Any]:
         pod["serviceAccountName"] = spec.service_account
     if spec.pull_secret:
         pod["imagePullSecrets"] = [{"name": spec.pull_secret}]
-    pod["securityContext"] = pod_security()
+    pod["securityContext"] = {**container_user(), "fsGroup": _USER}
     pod["terminationGracePeriodSeconds"] = 60
     if spec.claim:
         pod["initContainers"] = [_fetch(facts, spec)]

@@ -34,10 +34,16 @@ class KubernetesSpec(BaseModel):
     image: str = Field(
         default="nvcr.io/nvidia/tritonserver:25.10-py3",
         pattern=r"^\S+[:@]\S+$",
-        description="triton: the server's image, with tag or digest.",
+        description="triton: the server's image, with tag or digest; kserve: only its tag is "
+        "taken. An engine runs only with the TensorRT that built it.",
     )
     runtime: Name = Field(
         default="kserve-tritonserver", description="kserve: the ServingRuntime that has Triton."
+    )
+    mode: Literal["Serverless", "RawDeployment"] | None = Field(
+        default=None,
+        description="kserve: the deployment mode; the cluster's if absent. KServe lets nobody "
+        "change it later, and splits requests only in Serverless (on Knative).",
     )
     replicas: int = Field(default=2, ge=1, description="Pods, without those of a canary.")
     canary_pct: int | None = Field(
@@ -86,6 +92,8 @@ class KubernetesSpec(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         scheme = self.repository.partition("://")[0]
+        if self.kind == "kserve" and ":" not in self.image.partition("@")[0].rpartition("/")[2]:
+            raise ValueError("image: KServe needs its tag")
         if not _REPOSITORY.fullmatch(self.repository):
             raise ValueError("repository is no pvc://CLAIM/FOLDER, s3://…, gs://… or as://…")
         if self.kind == "triton" and scheme not in _BY_TRITON:
@@ -100,6 +108,11 @@ class KubernetesSpec(BaseModel):
             )
         if self.kind == "triton" and self.canary_pct == 0:
             raise ValueError("canary_pct 0 is no canary: promote the version that is to serve")
+        if self.kind == "kserve" and self.canary_pct is not None and self.mode != "Serverless":
+            raise ValueError(
+                "canary_pct needs mode: Serverless, from the first version on: elsewhere KServe "
+                "sends all requests to the new one at once"
+            )
         return self
 
     @property

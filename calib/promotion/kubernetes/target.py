@@ -122,6 +122,8 @@ class KubernetesManifests:
         yield f"each pod: {facts.cpus} CPU, {facts.memory_mb} MiB{gpus}"
         if self._spec.canary_pct is not None:
             yield self._share()
+        if self._spec.mode == "Serverless" and self._spec.claim:
+            yield "Knative needs its flag kubernetes.podspec-persistent-volume-claim for pvc://"
         if not has_latency(facts):
             yield "no alert on latency: the run measured no 99th percentile of what is served"
 
