@@ -94,7 +94,7 @@ class Rule:
         return self.name.endswith("_max")
 
 
-_SPAN = 100.0
+SPAN = 100.0
 """A sample that is right scores 100 %, and one that is wrong 0 %."""
 
 
@@ -103,13 +103,14 @@ def loss_interval(metric: MetricScore, samples: int, alpha: float) -> Interval |
 
     Args:
         metric: with its resampled losses.
-        samples: that it rests on.
+        samples: that it rests on, unless it says itself that it rests on a part of them.
         alpha: chance of an error on each side.
     """
     bounds, loss = metric.bounds(alpha), metric.loss
     if bounds is None or loss is None:
         return None
     found = Interval(*bounds)
-    if metric.unit == "%" and samples:
-        return with_unseen(found, loss, samples, alpha, _SPAN)
+    known = samples if metric.samples is None else metric.samples
+    if metric.unit == "%" and known:
+        return with_unseen(found, loss, known, alpha, SPAN)
     return found

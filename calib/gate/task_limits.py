@@ -5,6 +5,10 @@ from pydantic import BaseModel, ConfigDict, Field
 METRICS = {
     "map_drop_points_max": ("map_pct", "mAP drop", "points"),
     "ap50_drop_points_max": ("ap50_pct", "AP50 drop", "points"),
+    "ap75_drop_points_max": ("ap75_pct", "AP75 drop", "points"),
+    "map_small_drop_points_max": ("map_small_pct", "drop of small objects' mAP", "points"),
+    "map_medium_drop_points_max": ("map_medium_pct", "drop of medium objects' mAP", "points"),
+    "map_large_drop_points_max": ("map_large_pct", "drop of large objects' mAP", "points"),
     "miou_drop_points_max": ("miou_pct", "mean IoU drop", "points"),
     "dice_drop_points_max": ("dice_pct", "mean Dice drop", "points"),
     "entity_f1_drop_points_max": ("entity_f1_pct", "entity F1 drop", "points"),
@@ -33,6 +37,22 @@ class TaskLimits(BaseModel):
     )
     ap50_drop_points_max: float | None = Field(
         default=None, ge=0, description="Detection: AP at an overlap of 0.5 lost, in points."
+    )
+    ap75_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Detection: AP at an overlap of 0.75 lost, in points."
+    )
+    map_small_drop_points_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="Detection: mAP of objects below 32² pixels of the picture lost, in points.",
+    )
+    map_medium_drop_points_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="Detection: mAP of objects of 32² to 96² pixels lost, in points.",
+    )
+    map_large_drop_points_max: float | None = Field(
+        default=None, ge=0, description="Detection: mAP of objects over 96² pixels lost, in points."
     )
     miou_drop_points_max: float | None = Field(
         default=None, ge=0, description="Segmentation: mean IoU lost, in points."
@@ -100,7 +120,10 @@ class AnswerLimits(TaskLimits):
         default=None, ge=0, description="Mean recall over classes lost, in percentage points."
     )
     worst_class_drop_points_max: float | None = Field(
-        default=None, ge=0, description="Recall lost by the class that loses most, in points."
+        default=None,
+        ge=0,
+        description="Recall lost by the class that loses most, in points; detection: AP, "
+        "segmentation: IoU.",
     )
     flips_pct_max: float | None = Field(
         default=None, ge=0, le=100, description="Predictions unlike FP32's, in % of the samples."

@@ -1,9 +1,11 @@
 """Limits on the metrics of a task: what is lost against FP32, and its bounds."""
 
+import math
+
 from calib.gate.facts import Facts, Found, Measure, Rule, loss_interval
 from calib.gate.sample_size import scaled_samples
 from calib.gate.task_limits import METRICS
-from calib.results import MetricScore
+from calib.results import MetricScore, Verdict
 
 _METHOD = "paired percentile bootstrap of the samples, with room for unseen ones"
 _NO_LABELS = "no labelled samples of this kind of task"
@@ -19,7 +21,8 @@ def metric_loss(name: str) -> Measure:
         if metric is None or score is None or metric.loss is None:
             return Found(None, 0, _NO_LABELS)
         details = f"{metric.value:.4g} against {metric.reference:.4g}"
-        return _found(metric, metric.loss, score.samples, details, facts.alpha)
+        samples = score.samples if metric.samples is None else metric.samples
+        return _found(metric, metric.loss, samples, details, facts.alpha)
 
     return measure
 
@@ -47,6 +50,8 @@ def classes_vanished(facts: Facts) -> Found:
 
 
 def _found(metric: MetricScore, loss: float, samples: int, details: str, alpha: float) -> Found:
+    if loss == math.inf:  # an output that is no number: no limit bears that
+        return Found(loss, samples, details, verdict=Verdict.FAIL)
     found = loss_interval(metric, samples, alpha)
     if found is None:
         return Found(loss, samples, details)

@@ -12,6 +12,30 @@ QUANTILES = (
     *(round(1 - q, 3) for q in reversed(_TAIL)),
 )
 """At which the resampled changes are kept: what a bound at any usual level needs."""
+COARSE = tuple(
+    q
+    for q in QUANTILES
+    if min(q, round(1 - q, 3)) in (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+)
+"""The same for the many figures of classes and slices. Towards its end a tail grows ever flatter,
+so a line between two of these lies outside of it: a bound is a little too wide, never too narrow.
+"""
+
+
+def loss_bounds(losses: tuple[float, ...], alpha: float) -> tuple[float, float] | None:
+    """The true loss is below the first, or above the second, with chance alpha at most, each.
+
+    A percentile bootstrap; None where too little was resampled for that alpha.
+
+    Args:
+        losses: resampled, at QUANTILES or COARSE.
+        alpha: chance of an error on each side.
+    """
+    at = QUANTILES if len(losses) == len(QUANTILES) else COARSE
+    if not losses or not at[0] <= alpha <= at[-1]:
+        return None
+    low, high = np.interp([alpha, 1 - alpha], at, losses)
+    return float(low), float(high)
 
 
 class MetricScore(Record):
@@ -31,16 +55,18 @@ class MetricScore(Record):
         "bootstrap resamples of the samples, at the quantiles 0.001 to 0.999. Above 0 is worse.",
     )
     resamples: int = 0
+    samples: int | None = Field(
+        default=None,
+        description="Samples that it rests on, where they are a part of all: pictures with an "
+        "object of that size.",
+    )
 
     def bounds(self, alpha: float) -> tuple[float, float] | None:
         """The true loss is below the first, or above the second, with chance alpha at most, each.
 
         A percentile bootstrap; None where too little was resampled for that alpha.
         """
-        if not self.resampled_losses or not QUANTILES[0] <= alpha <= QUANTILES[-1]:
-            return None
-        low, high = np.interp([alpha, 1 - alpha], QUANTILES, self.resampled_losses)
-        return float(low), float(high)
+        return loss_bounds(self.resampled_losses, alpha)
 
     @property
     def text(self) -> str:
@@ -74,3 +100,14 @@ class ClassMetric(Record):
     name: str
     value: float
     reference: float
+    samples: int = Field(default=0, description="In which the class occurs; 0 if not counted.")
+    resampled_losses: tuple[float, ...] = Field(
+        default=(),
+        description="What the candidate loses against FP32 in points over bootstrap resamples of "
+        "the samples, at a few quantiles from 0.001 to 0.999. Above 0 is worse.",
+    )
+
+    @property
+    def loss(self) -> float:
+        """By how much the candidate is worse than FP32, in points."""
+        return self.reference - self.value

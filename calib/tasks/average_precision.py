@@ -1,6 +1,5 @@
 """Average precision as COCO counts it, from parts that a bootstrap can weigh anew."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +94,11 @@ def _match_class(found: Found, truth: Truth, label: int, area: tuple[float, floa
     passed_over = np.sort(passed_over, kind="mergesort")
     crowd = truth.crowd[theirs]
     overlap = overlaps(found.boxes[mine], truth.boxes[theirs], crowd)
-    chosen = np.stack([_choose(overlap, passed_over, crowd, t) for t in IOU_THRESHOLDS])
+    # Most classes of a picture have nothing to be found, or nothing near it.
+    if overlap.max(initial=0.0) < IOU_THRESHOLDS[0]:
+        chosen = np.full((len(IOU_THRESHOLDS), len(mine)), -1, dtype=np.int64)
+    else:
+        chosen = np.stack([_choose(overlap, passed_over, crowd, t) for t in IOU_THRESHOLDS])
     hit = chosen >= 0
     ignored = np.zeros_like(hit)
     if len(theirs):
@@ -121,42 +124,3 @@ def _choose(
                 chosen[index], taken[best] = best, True
                 break
     return chosen
-
-
-def average_precision(
-    parts: Sequence[Matched], weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Average precision of one class at each of IOU_THRESHOLDS; NaN where nothing is to be found.
-
-    Args:
-        parts: one a picture.
-        weights: how often each picture counts, float64 (pictures,); once, if absent.
-
-    Returns:
-        float64 (thresholds,), the mean over 101 recalls of the interpolated precision.
-    """
-    often = np.ones(len(parts)) if weights is None else weights
-    objects = sum(w * p.objects for w, p in zip(often, parts, strict=True))
-    if not objects:
-        return np.full(len(IOU_THRESHOLDS), np.nan)
-    scores = np.concatenate([p.scores for p in parts])
-    order = np.argsort(-scores, kind="mergesort")
-    count = np.repeat(often, [len(p.scores) for p in parts])[order]
-    hits = np.concatenate([p.hits for p in parts], axis=1)[:, order]
-    ignored = np.concatenate([p.ignored for p in parts], axis=1)[:, order]
-    return np.array(
-        [
-            _interpolated(np.cumsum(count * (h & ~i)), np.cumsum(count * (~h & ~i)), objects)
-            for h, i in zip(hits, ignored, strict=True)
-        ]
-    )
-
-
-def _interpolated(right: Boxes, wrong: Boxes, objects: float) -> float:
-    if not len(right):
-        return 0.0
-    recall = right / objects
-    precision = right / np.maximum(right + wrong, np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(recall, RECALLS, side="left")
-    return float(np.where(place < len(precision), np.append(precision, 0.0)[place], 0.0).mean())

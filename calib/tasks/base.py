@@ -52,8 +52,8 @@ class Kind(Protocol, Generic[A, T]):
     """A kind of task.
 
     A kind may also have `reads_all = True`, if a value that is not finite anywhere in its outputs
-    spoils the answer; `by_class(statistics)`, its figure for each class by name; the function of
-    `Drawing`; and those of `Collecting`.
+    spoils the answer; `by_class(statistics)`, its figure for each class by name; and the functions
+    of `HasClasses`, `Gathering`, `Weighing`, `Resting`, `Drawing` and `Collecting`.
     """
 
     @property
@@ -124,6 +124,55 @@ class Kind(Protocol, Generic[A, T]):
 
 
 @runtime_checkable
+class HasClasses(Protocol):
+    """A kind with a figure for each class that a bootstrap can bound."""
+
+    def by_class(
+        self, statistics: Any, weights: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
+        """The figure of each class that occurs, by name; higher is better."""
+        ...
+
+    def class_samples(self, statistics: Any) -> dict[str, int]:
+        """How many samples each of these figures rests on."""
+        ...
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A kind that puts statistics together once, so that weighing them often costs little."""
+
+    def gathered(self, statistics: Sequence[Any]) -> Any:
+        """What `summarise` and `by_class` take in place of the statistics; it has a length."""
+        ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A kind that weighs samples for many resamples at once, as it would take long one by one."""
+
+    def weighed(
+        self, statistics: Any, weights: NDArray[np.float64]
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+        """Metrics and figures of classes by name, float64 (resamples,) each.
+
+        Args:
+            statistics: as `gathered` gives them.
+            weights: how often each sample counts, float64 (resamples, samples).
+        """
+        ...
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A kind some of whose metrics rest on a part of the samples."""
+
+    def rests_on(self, statistics: Any) -> dict[str, int]:
+        """How many samples these metrics rest on, by metric; the others rest on all."""
+        ...
+
+
+@runtime_checkable
 class Drawing(Protocol):
     """A kind whose answers can be shown in the sample's picture."""
 
@@ -151,7 +200,8 @@ def stacked(statistics: Any) -> NDArray[np.float64]:
 
 
 def weighted_sum(
-    statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None
+    statistics: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
     """The sum of statistics of one shape, each as often as its weight; zeros if there are none."""
     if not len(statistics):

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calib.tasks.average_precision import Found, Matched, Truth, average_precision, match
+from calib.tasks.average_precision import IOU_THRESHOLDS, Found, Truth, match
 from calib.tasks.base import Comparison, Metric, refuse
 from calib.tasks.boxes import overlaps
 from calib.tasks.decoding import decode
 from calib.tasks.detection_spec import DetectionSpec
 from calib.tasks.drawing import with_boxes
+from calib.tasks.precision_table import WHOLE, Gathered
 from data_loaders.targets import Frame, ObjectsTarget
 from data_loaders.types import Array, Sample
 
 AREA_RANGES = {
-    "all": (0.0, 1e10),
+    WHOLE: (0.0, 1e10),
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
@@ -122,47 +123,75 @@ class Detection:
 
     def is_same(self, first: Detections, second: Detections) -> bool:
         """Whether each box seen in one has its like in the other."""
-        return bool(self.compare(second, self.target_from_answer(first)).is_right)
+        target = self.target_from_answer(first)
+        pairs = matched_pairs(second, target)
+        return len(pairs) == len(target.boxes) == int(second.seen.sum())
+
+    def gathered(self, statistics: Sequence[Any]) -> Gathered:
+        """See `Gathering`."""
+        return Gathered([parts for parts, _ in statistics], [sums for _, sums in statistics])
 
     def summarise(
-        self, statistics: Sequence[Any], weights: NDArray[np.float64] | None = None
+        self,
+        statistics: Sequence[Any] | Gathered,
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[str, float]:
-        """See `Kind.summarise`; the mean over classes that have objects.
+        """See `Kind.summarise`; the mean over classes that have objects, of that size."""
+        known = statistics if isinstance(statistics, Gathered) else self.gathered(statistics)
+        often = np.ones(len(known)) if weights is None else weights
+        found, _ = self.weighed(known, often[None])
+        return {name: float(values[0]) for name, values in found.items()}
 
-        Figures by size are for all pictures as they are: a resample would cost four times as much.
-        """
-        by_area = {
-            name: _mean_precision([parts[name] for parts, _ in statistics], weights)
-            if weights is None or name == "all"
-            else np.zeros(0)
-            for name in AREA_RANGES
-        }
-        often = np.ones(len(statistics)) if weights is None else weights
-        table = np.stack([sums for _, sums in statistics])
-        objects, lost, invented, pairs, overlap, score, pictures = often @ table
-        nan = float("nan")
-        whole = by_area["all"]
-        return {
-            "map_pct": float(100 * whole.mean()) if len(whole) else nan,
-            "ap50_pct": float(100 * whole[0]) if len(whole) else nan,
-            "ap75_pct": float(100 * whole[5]) if len(whole) else nan,
+    def weighed(
+        self, statistics: Gathered, weights: NDArray[np.float64]
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
+        """See `Weighing`: the metrics, and average precision by class, in %."""
+        by_class = statistics.precisions(WHOLE, weights)
+        whole = 100 * _mean_precision(by_class, len(weights))
+        sums = weights @ statistics.sums
+        objects, lost, invented, pairs, overlap, score, pictures = sums.T
+        metrics = {
+            "map_pct": whole.mean(axis=1),
+            "ap50_pct": whole[:, 0],
+            "ap75_pct": whole[:, 5],
             **{
-                f"map_{name}_pct": float(100 * by_area[name].mean()) if len(by_area[name]) else nan
+                f"map_{name}_pct": 100
+                * _mean_precision(statistics.precisions(name, weights), len(weights)).mean(axis=1)
                 for name in ("small", "medium", "large")
             },
-            "boxes_lost_pct": 100 * lost / objects if objects else nan,
-            "boxes_invented_per_picture": invented / pictures if pictures else nan,
-            "matched_iou_pct": 100 * overlap / pairs if pairs else nan,
-            "matched_score_pct": 100 * score / pairs if pairs else nan,
+            "boxes_lost_pct": 100 * _ratio(lost, objects),
+            "boxes_invented_per_picture": _ratio(invented, pictures),
+            "matched_iou_pct": 100 * _ratio(overlap, pairs),
+            "matched_score_pct": 100 * _ratio(score, pairs),
+        }
+        named = {self._name(k): 100 * found.mean(axis=1) for k, found in by_class.items()}
+        return metrics, named
+
+    def rests_on(self, statistics: Gathered) -> dict[str, int]:
+        """See `Gathering`: pictures with an object of that size."""
+        return {
+            f"map_{name}_pct": statistics.samples_with(name)
+            for name in ("small", "medium", "large")
         }
 
-    def by_class(self, statistics: Sequence[Any]) -> dict[str, float]:
+    def by_class(
+        self,
+        statistics: Sequence[Any] | Gathered,
+        weights: NDArray[np.float64] | None = None,
+    ) -> dict[str, float]:
         """Average precision of each class that has objects, in %, by name."""
-        parts = [found["all"] for found, _ in statistics]
+        known = statistics if isinstance(statistics, Gathered) else self.gathered(statistics)
+        often = np.ones(len(known)) if weights is None else weights
+        found = known.precisions(WHOLE, often[None])
         return {
             self._name(label): float(100 * precision.mean())
-            for label, precision in _precisions(parts, None).items()
+            for label, precision in found.items()
+            if not np.isnan(precision).any()
         }
+
+    def class_samples(self, statistics: Gathered) -> dict[str, int]:
+        """See `Gathering`: pictures with an object of the class."""
+        return {self._name(k): n for k, n in statistics.samples(WHOLE).items() if n}
 
     def words(self, answer: Detections) -> str:
         """How many boxes of which class a user sees."""
@@ -217,24 +246,21 @@ def _inside_crowds(answer: Detections, target: Truth, pairs: list[tuple[int, int
 
 
 def _mean_precision(
-    parts: list[dict[int, Matched]], weights: NDArray[np.float64] | None
+    by_class: Mapping[int, NDArray[np.float64]], resamples: int
 ) -> NDArray[np.float64]:
-    """The mean over classes at each threshold; empty where there is nothing to find."""
-    found = list(_precisions(parts, weights).values())
-    return np.mean(found, axis=0) if found else np.zeros(0)
+    """The mean over classes at each threshold, (resamples, thresholds); NaN of nothing to find."""
+    if not by_class:
+        return np.full((resamples, len(IOU_THRESHOLDS)), np.nan)
+    table = np.stack(list(by_class.values()))
+    there = ~np.isnan(table)
+    return _ratio(np.where(there, table, 0.0).sum(axis=0), there.sum(axis=0))
 
 
-def _precisions(
-    parts: list[dict[int, Matched]], weights: NDArray[np.float64] | None
-) -> dict[int, NDArray[np.float64]]:
-    often = np.ones(len(parts)) if weights is None else weights
-    precision = {}
-    for label in sorted({label for part in parts for label in part}):
-        have = [(part[label], w) for part, w in zip(parts, often, strict=True) if label in part]
-        found = average_precision([p for p, _ in have], np.array([w for _, w in have]))
-        if not np.isnan(found).any():
-            precision[label] = found
-    return precision
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Quotients; NaN where the whole is 0."""
+    found: NDArray[np.float64] = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
 
 
 def _input_size(sample: Sample) -> tuple[int, int]:

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calib.errors import DataError
-from calib.results.metrics import QUANTILES, ClassMetric, MetricScore
-from calib.tasks.base import Comparison, Kind, Metric
+from calib.results.metrics import COARSE, QUANTILES, ClassMetric, MetricScore
+from calib.tasks.base import Comparison, HasClasses, Kind, Metric, Resting
+from calib.tasks.resampling import (
+    RESAMPLES,
+    Floats,
+    Losses,
+    gathered,
+    perfect,
+    quantiles,
+    resampled_losses,
+)
 from data_loaders.types import Array, Sample
 
 Flip = Literal["", "worsened", "improved", "sideways", "unlabelled"]
-_RESAMPLES = 1000
-_WORK_MAX = 4_000_000
-"""Samples weighed in all resamples together: fewer resamples of many samples, never below 200."""
-_RESAMPLES_MIN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +123,24 @@ class Tally:
     """Adds samples up; what each adds to the metrics is held, for intervals.
 
     The order of the samples changes nothing: they are taken in the order of their ids.
+
+    Args:
+        kind: of the task.
+        resamples: of the samples, for the bounds.
     """
 
-    def __init__(self, kind: Kind[Any, Any]) -> None:
-        self._kind = kind
+    def __init__(self, kind: Kind[Any, Any], resamples: int = RESAMPLES) -> None:
+        self._kind, self._resamples = kind, resamples
         self._labelled: dict[str, tuple[Any, Any]] = {}
         self._agreement: dict[str, Any] = {}
+        self._together: tuple[Any, Any] | None = None
+        self._losses: Losses | None = None
         self.reference_right: int | None = None
         """How many labelled samples FP32 has right; None where there is no right and wrong."""
 
     def add(self, sample_id: str, verdict: Verdict) -> None:
         """Count one sample."""
+        self._together = self._losses = None
         if verdict.own is not None and verdict.reference is not None:
             self._labelled[sample_id] = verdict.own.statistics, verdict.reference.statistics
             if verdict.reference.is_right is not None:
@@ -141,32 +152,45 @@ class Tally:
         """How many samples had a label."""
         return len(self._labelled)
 
-    def _pairs(self) -> tuple[list[Any], list[Any]]:
-        """Statistics of the candidate and of FP32, against labels."""
-        pairs = [self._labelled[key] for key in sorted(self._labelled)]
-        return [own for own, _ in pairs], [reference for _, reference in pairs]
+    def _sides(self) -> tuple[Any, Any]:
+        """Statistics of the candidate and of FP32, against labels, put together once."""
+        if self._together is None:
+            pairs = [self._labelled[key] for key in sorted(self._labelled)]
+            self._together = (
+                gathered(self._kind, [own for own, _ in pairs]),
+                gathered(self._kind, [reference for _, reference in pairs]),
+            )
+        return self._together
 
     def metrics(self) -> tuple[MetricScore, ...]:
         """Against the labels, FP32's beside the candidate's; none without labels."""
         if not self._labelled:
             return ()
-        ours, theirs = self._pairs()
+        ours, theirs = self._sides()
         own, reference = self._kind.summarise(ours), self._kind.summarise(theirs)
-        losses = _resampled(self._kind, ours, theirs)
+        losses = self._resampled()
+        rests = self._kind.rests_on(theirs) if isinstance(self._kind, Resting) else {}
         return tuple(
-            _score(m, own[m.name], reference[m.name], losses[m.name]) for m in self._kind.metrics
+            _score(m, own[m.name], reference[m.name], losses.metrics[m.name], rests.get(m.name))
+            for m in self._kind.metrics
         )
+
+    def _resampled(self) -> Losses:
+        """Against the labels; drawn once for the metrics and the classes."""
+        if self._losses is None:
+            self._losses = resampled_losses(self._kind, *self._sides(), self._resamples)
+        return self._losses
 
     def agreement(self) -> tuple[MetricScore, ...]:
         """The candidate with FP32's answers taken for the truth."""
         if not self._agreement:
             return ()
         statistics = [self._agreement[key] for key in sorted(self._agreement)]
-        own = self._kind.summarise(statistics)
-        # With labels at hand nobody decides on agreement: it has no bounds then.
-        losses = {} if self._labelled else _resampled(self._kind, statistics, None)
+        together = gathered(self._kind, statistics)
+        own = self._kind.summarise(together)
+        losses = resampled_losses(self._kind, together, None, self._resamples)
         return tuple(
-            _score(m, own[m.name], _perfect(m), losses.get(m.name, ())) for m in self._kind.metrics
+            _score(m, own[m.name], perfect(m), losses.metrics[m.name]) for m in self._kind.metrics
         )
 
     def classes(self) -> tuple[ClassMetric, ...]:
@@ -174,9 +198,19 @@ class Tally:
         by_class = getattr(self._kind, "by_class", None)
         if by_class is None or not self._labelled:
             return ()
-        own, reference = (by_class(statistics) for statistics in self._pairs())
+        ours, theirs = self._sides()
+        own, reference = by_class(ours), by_class(theirs)
+        losses, samples = {}, {}
+        if isinstance(self._kind, HasClasses):
+            losses, samples = self._resampled().classes, self._kind.class_samples(theirs)
         return tuple(
-            ClassMetric(name=name, value=own.get(name, 0.0), reference=value)
+            ClassMetric(
+                name=name,
+                value=own.get(name, 0.0),
+                reference=value,
+                samples=samples.get(name, 0),
+                resampled_losses=quantiles(losses.get(name, ()), COARSE),
+            )
             for name, value in reference.items()
         )
 
@@ -187,7 +221,11 @@ def vanished(classes: Sequence[ClassMetric]) -> tuple[str, ...]:
 
 
 def _score(
-    metric: Metric, value: float, reference: float | None, losses: Sequence[float]
+    metric: Metric,
+    value: float,
+    reference: float | None,
+    losses: Floats,
+    samples: int | None = None,
 ) -> MetricScore:
     return MetricScore(
         name=metric.name,
@@ -196,63 +234,11 @@ def _score(
         higher_is_better=metric.higher_is_better,
         value=_known(value),
         reference=None if reference is None else _known(reference),
-        resampled_losses=_quantiles(losses),
+        resampled_losses=quantiles(losses, QUANTILES),
         resamples=len(losses),
+        samples=samples,
     )
-
-
-def _perfect(metric: Metric) -> float | None:
-    """What a share is at its best; None of what has no best."""
-    if metric.unit != "%":
-        return None
-    return 100.0 if metric.higher_is_better else 0.0
 
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _quantiles(losses: Sequence[float]) -> tuple[float, ...]:
-    found = np.asarray([v for v in losses if math.isfinite(v)])
-    if len(found) < _RESAMPLES_MIN // 2:
-        return ()
-    return tuple(float(v) for v in np.quantile(found, QUANTILES))
-
-
-def _resampled(
-    kind: Kind[Any, Any], own: Sequence[Any], reference: Sequence[Any] | None
-) -> dict[str, list[float]]:
-    """What is lost in each of many resamples, by metric; against perfection without reference.
-
-    Samples are drawn with replacement, the same for both (a paired bootstrap: B. Efron,
-    R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 8), with a fixed seed. A sample
-    counts as often as it was drawn, so nothing is matched or decoded anew.
-    """
-    ours_all, theirs_all = _table(own), None if reference is None else _table(reference)
-    known = theirs_all is not None and isinstance(ours_all, np.ndarray)
-    if known and np.array_equal(ours_all, np.asarray(theirs_all), equal_nan=True):
-        return {m.name: [0.0] * _RESAMPLES for m in kind.metrics}
-    samples = len(own)
-    many = int(np.clip(_WORK_MAX // max(samples, 1), _RESAMPLES_MIN, _RESAMPLES))
-    rng = np.random.default_rng(0)
-    losses: dict[str, list[float]] = {m.name: [] for m in kind.metrics}
-    for _ in range(many):
-        weights = _drawn(rng, samples)
-        ours = kind.summarise(ours_all, weights)
-        theirs = None if theirs_all is None else kind.summarise(theirs_all, weights)
-        for metric in kind.metrics:
-            best = _perfect(metric) if theirs is None else theirs[metric.name]
-            change = math.nan if best is None else best - ours[metric.name]
-            losses[metric.name].append(change if metric.higher_is_better else -change)
-    return losses
-
-
-def _table(statistics: Sequence[Any]) -> Any:
-    """As one array where all are arrays of one shape: stacked once, not in every resample."""
-    shapes = {s.shape if isinstance(s, np.ndarray) else None for s in statistics}
-    return np.stack(statistics) if len(shapes) == 1 and None not in shapes else statistics
-
-
-def _drawn(rng: np.random.Generator, samples: int) -> NDArray[np.float64]:
-    drawn = rng.integers(0, samples, samples)
-    return np.bincount(drawn, minlength=samples).astype(np.float64)

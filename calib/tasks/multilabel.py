@@ -103,14 +103,23 @@ class MultiLabel:
             "label_map_pct": 100 * float(np.mean(precision)) if precision else float("nan"),
         }
 
-    def by_class(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    def by_class(
+        self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
+    ) -> dict[str, float]:
         """Recall of each class that occurs, in %, by name."""
         table = stacked(statistics)
+        often = np.ones(len(table)) if weights is None else weights
         said, true = table[:, 0] > self._spec.threshold, table[:, 1] > 0
+        hits, there = often @ (said & true), often @ true
         return {
-            self._name(int(c)): percent(int((said & true)[:, c].sum()), int(true[:, c].sum()))
-            for c in np.flatnonzero(true.any(axis=0))
+            self._name(int(c)): percent(float(hits[c]), float(there[c]))
+            for c in np.flatnonzero(there)
         }
+
+    def class_samples(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, int]:
+        """See `HasClasses`: samples of the class."""
+        there = (stacked(statistics)[:, 1] > 0).sum(axis=0)
+        return {self._name(int(c)): int(there[c]) for c in np.flatnonzero(there)}
 
     def words(self, answer: Scores) -> str:
         """The classes that it says yes to."""

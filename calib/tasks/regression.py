@@ -86,7 +86,8 @@ class Regression:
             score = float(np.abs(answer - target).mean())
         shape = (1, -1) if answer.size <= _APART_MAX else (-1, 1)
         said, true = answer.reshape(shape), target.reshape(shape)
-        error = said - true
+        # What is no number is as wrong as can be: NaN would hide it from every limit.
+        error = np.where(np.isfinite(said), said - true, np.inf)
         parts = (np.ones_like(true), np.abs(error), error**2, true, true**2)
         sums = np.stack([part.sum(axis=0) for part in parts])
         first = said[0] if answer.size <= _APART_MAX else np.full(1, hash(answer.tobytes()))
@@ -105,7 +106,11 @@ class Regression:
         """
         table = stacked(statistics)
         often = np.ones(len(table)) if weights is None else weights
-        count, absolute, square, total, squares = np.tensordot(often, table[:, :5], axes=1)
+        # A sample that was not drawn adds nothing, not even an infinity.
+        drawn_parts = table[often > 0, :5]
+        count, absolute, square, total, squares = np.tensordot(
+            often[often > 0], drawn_parts, axes=1
+        )
         spread = squares - total**2 / count
         # What rounding leaves of a target that does not vary is no spread.
         varies = spread > 1e-12 * squares

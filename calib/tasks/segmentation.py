@@ -126,8 +126,18 @@ class Segmentation:
         """Whether no pixel has another class."""
         return bool(np.array_equal(first, second))
 
+    def gathered(self, statistics: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """See `Gathering`: float64 (pictures, 3, classes)."""
+        widest = max((s.shape[1] for s in statistics), default=0)
+        return np.stack(
+            [np.pad(s, ((0, 0), (0, widest - s.shape[1]))) for s in statistics]
+            or [np.zeros((3, 0))]
+        )
+
     def summarise(
-        self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
+        self,
+        statistics: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[str, float]:
         """See `Kind.summarise`; means over the classes that occur or are predicted."""
         sums = self._summed(statistics, weights)
@@ -138,22 +148,31 @@ class Segmentation:
             "pixel_accuracy_pct": percent(sums[0].sum(), sums[2].sum()),
         }
 
-    def by_class(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    def by_class(
+        self,
+        statistics: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
+    ) -> dict[str, float]:
         """IoU of each class that occurs, in %, by name."""
-        sums = self._summed(statistics, None)
+        sums = self._summed(statistics, weights)
         return {
             self._name(index): float(value)
             for index, value in enumerate(_iou(sums))
             if sums[2][index]
         }
 
+    def class_samples(self, statistics: NDArray[np.float64]) -> dict[str, int]:
+        """See `HasClasses`: pictures with a pixel of the class."""
+        there = (statistics[:, 2] > 0).sum(axis=0)
+        return {self._name(int(k)): int(there[k]) for k in np.flatnonzero(there)}
+
     def _summed(
-        self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None
+        self,
+        statistics: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
     ) -> NDArray[np.float64]:
-        widest = max((s.shape[1] for s in statistics), default=0)
-        return weighted_sum(
-            [np.pad(s, ((0, 0), (0, widest - s.shape[1]))) for s in statistics], weights
-        )
+        table = statistics if isinstance(statistics, np.ndarray) else self.gathered(statistics)
+        return weighted_sum(table, weights)
 
     def words(self, answer: Classes) -> str:
         """The classes that take most of the picture."""

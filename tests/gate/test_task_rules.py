@@ -6,7 +6,7 @@ from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
 from calib.gate.task_limits import METRICS, TaskLimits
 from calib.results import ChannelErrors, ClassMetric, MetricScore, TaskKind, TaskScore, Verdict
-from calib.results.metrics import QUANTILES
+from calib.results.metrics import COARSE, QUANTILES
 
 
 def metric(name, value, reference, spread, *, higher=True):
@@ -119,3 +119,63 @@ def test_where_nothing_changed_the_bound_is_that_of_what_may_be_unseen():
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.high == pytest.approx(100 * (1 - 0.05 ** (1 / 200)))
     assert rule_of(judged({limit: 1.5}, same), limit).verdict is Verdict.PASS
+
+
+def class_metric(name, samples, loss, spread):
+    return ClassMetric(
+        name=name,
+        value=50 - loss,
+        reference=50.0,
+        samples=samples,
+        resampled_losses=tuple(loss + spread * (2 * q - 1) for q in COARSE),
+    )
+
+
+@pytest.mark.parametrize(
+    ("worst", "verdict"),
+    [(0.0, Verdict.PASS), (3.0, Verdict.INCONCLUSIVE), (9.0, Verdict.FAIL)],
+)
+def test_the_worst_class_of_kinds_that_have_figures_of_classes_is_held(worst, verdict):
+    classes = (*(class_metric(f"c{k}", 900, 0.0, 0.2) for k in range(5)),)
+    classes += (class_metric("bad", 900, worst, 1.5),)
+    found = judged(
+        {"worst_class_drop_points_max": 2.5}, metric("map_pct", 40, 40, 0.1), by_class=classes
+    )
+    rule = rule_of(found, "worst_class_drop_points_max")
+    assert rule.verdict is verdict
+    assert rule.found == pytest.approx(worst)
+    assert "of 6 judged" in rule.details
+    if worst:
+        assert rule.details.startswith("class bad: ")
+
+
+def test_small_classes_are_pooled_and_none_is_left_out():
+    classes = (
+        class_metric("common", 400, 0.0, 0.1),
+        *(class_metric(f"rare{k}", 5, 60.0, 5.0) for k in range(6)),
+    )
+    limits = {"worst_class_drop_points_max": 5.0, "worst_class_min_samples": 20}
+    found = judged(limits, metric("map_pct", 40, 40, 0.1), by_class=classes)
+    rule = rule_of(found, "worst_class_drop_points_max")
+    # Of six rare ones four make 20 samples; the two left join the next larger, which is large.
+    assert rule.verdict is Verdict.FAIL
+    assert "pooled" in rule.details
+    assert rule.samples >= 20
+
+
+def test_a_class_of_a_run_that_kept_no_resamples_has_no_evidence():
+    old = (ClassMetric(name="a", value=40.0, reference=50.0),)
+    found = judged({"worst_class_drop_points_max": 2.0}, by_class=old)
+    assert "run it again" in rule_of(found, "worst_class_drop_points_max").details
+
+
+def test_a_figure_of_small_objects_rests_on_the_pictures_that_have_some():
+    few = metric("map_small_pct", 50.0, 50.0, 0.0).model_copy(update={"samples": 20})
+    found = rule_of(judged({"map_small_drop_points_max": 2.0}, few), "map_small_drop_points_max")
+    assert found.samples == 20
+    assert found.high == pytest.approx(100 * (1 - 0.05 ** (1 / 20)))
+
+
+def test_a_loss_without_bound_breaks_every_limit():
+    lost = metric("r2", -np.inf, 0.9, 0.0).model_copy(update={"unit": "", "resampled_losses": ()})
+    assert judged({"r2_drop_max": 0.5}, lost).verdict is Verdict.FAIL

@@ -11,9 +11,9 @@ from calib.tasks.average_precision import (
     IOU_THRESHOLDS,
     Found,
     Truth,
-    average_precision,
     match,
 )
+from calib.tasks.precision_table import PrecisionTable
 
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2)}
 
@@ -87,10 +87,9 @@ def reference(pictures, weights=None):
 
 def ours(pictures, label, area, weights=None):
     parts = [match(found, truth, area) for found, truth in pictures]
-    have = [
-        (p[label], w) for p, w in zip(parts, weights or [1] * len(parts), strict=True) if label in p
-    ]
-    return average_precision([p for p, _ in have], np.array([w for _, w in have], dtype=float))
+    have = [k for k, part in enumerate(parts) if label in part]
+    table = PrecisionTable([parts[k][label] for k in have], np.array(have))
+    return table.precision(np.array([weights or [1] * len(parts)], dtype=float))[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -121,5 +120,6 @@ def test_what_is_not_there_cannot_be_found():
     found = Found(np.array([[0, 0, 9.0, 9]]), np.array([0.9]), np.array([1]))
     nothing = Truth(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool), np.zeros(0))
     parts = match(found, nothing)
-    assert np.isnan(average_precision([parts[1]])).all()
+    table = PrecisionTable([parts[1]], np.zeros(1, int))
+    assert np.isnan(table.precision(np.ones((1, 1)))).all()
     assert len(IOU_THRESHOLDS) == len(parts[1].hits)
