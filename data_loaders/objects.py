@@ -1,7 +1,6 @@
 """Pictures with boxes: COCO's JSON, or YOLO's text files."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import yaml
 from pydantic import Field
 
 from data_loaders.base import encodable, taken
+from data_loaders.coco_objects import CocoObjects
 from data_loaders.errors import DataError
 from data_loaders.images import picture_files
 from data_loaders.pictures import (
@@ -21,8 +21,6 @@ from data_loaders.pictures import (
 )
 from data_loaders.targets import ObjectsTarget
 from data_loaders.types import Array, Preview, Sample
-
-_JSON_BYTES_MAX = 4 * 2**30
 
 
 class CocoSpec(PictureSpec):
@@ -50,36 +48,15 @@ class Coco:
     def __init__(self, spec: CocoSpec) -> None:
         self.spec = spec
         self.source = str(spec.annotations)
-        content = _read_json(spec.annotations)
-        categories = sorted(_records(content, "categories", self.source), key=lambda c: c["id"])
-        self._class_of = {c["id"]: index for index, c in enumerate(categories)}
-        names = tuple(encodable(str(c.get("name", c["id"]))) for c in categories)
-        self.class_names = spec.classes or names
-        self._images = sorted(_records(content, "images", self.source), key=lambda i: i["id"])
-        self._objects: dict[Any, list[Mapping[str, Any]]] = {}
-        for found in _records(content, "annotations", self.source, "image_id", "category_id"):
-            self._objects.setdefault(found["image_id"], []).append(found)
+        self._found = CocoObjects(spec.annotations, spec.skip, spec.samples)
+        self.class_names = spec.classes or self._found.class_names
 
     def __iter__(self) -> Iterator[Sample]:
-        for record in taken(self._images, self.spec):
-            name = str(record.get("file_name", ""))
+        for picture, name in self._found.names.items():
             path = picture_below(self.spec.images, name, self.spec)
-            found = self._objects.get(record["id"], [])
-            yield _sample(path, encodable(name), self._target(found), self.spec)
-
-    def _target(self, found: list[Mapping[str, Any]]) -> ObjectsTarget:
-        try:
-            boxes = np.array([f["bbox"] for f in found], dtype=np.float64).reshape(-1, 4)
-            classes = [self._class_of[f["category_id"]] for f in found]
-            areas = [float(f.get("area", f["bbox"][2] * f["bbox"][3])) for f in found]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise DataError(
-                self.source,
-                f"an annotation cannot be read: {type(error).__name__}: {error}",
-                expected="bbox [x, y, width, height], and a category_id of the categories",
-            ) from error
-        crowd = [bool(f.get("iscrowd", 0)) for f in found]
-        return _checked(boxes, classes, crowd, areas, self.source)
+            boxes, classes, crowd, areas = self._found.objects(picture)
+            target = _checked(boxes, classes, crowd, areas, self.source)
+            yield _sample(path, encodable(name), target, self.spec)
 
 
 class Yolo:
@@ -154,34 +131,6 @@ def _checked(boxes: Array, classes: Any, crowd: Any, areas: Any, where: str) -> 
 def _bucket(objects: int) -> str:
     """To slice by: how crowded a picture is."""
     return str(objects) if objects < 2 else "2-5" if objects <= 5 else "6 or more"
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.stat().st_size > _JSON_BYTES_MAX:
-            raise OSError(f"it has over {_JSON_BYTES_MAX >> 30} GiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(str(path), "there is no such file") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(str(path), f"cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(str(path), "holds no object", expected="images, annotations, categories")
-    return content
-
-
-def _records(
-    content: Mapping[str, Any], name: str, where: str, *keys: str
-) -> list[Mapping[str, Any]]:
-    found = content.get(name)
-    wanted = keys or ("id",)
-    if not isinstance(found, list) or not all(
-        isinstance(record, dict) and all(key in record for key in wanted) for record in found
-    ):
-        raise DataError(
-            where, f"has no list of {name}", expected=f"objects with {', '.join(wanted)}"
-        )
-    return found
 
 
 def _names(path: Path) -> tuple[str, ...]:
