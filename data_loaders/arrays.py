@@ -2,7 +2,6 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,19 +12,16 @@ from data_loaders.base import (
     encodable,
     label_from_value,
     row_id,
-    taken,
     with_unique_ids,
 )
 from data_loaders.errors import DataError
+from data_loaders.huggingface import HuggingFaceRowsSpec
 from data_loaders.memory import available_bytes
-from data_loaders.rows import (
-    FileRowsSpec,
-    HuggingFaceRowsSpec,
-    Row,
-    column,
-    rows_from_spec,
-    rows_source,
-)
+from data_loaders.parts import Placed, Row
+from data_loaders.row_samples import RowSamples, needed
+from data_loaders.rows import FileRowsSpec, column, rows_source
+from data_loaders.selecting import Positions, Selecting, picked
+from data_loaders.storage import Location, StoredSpec, is_remote, local_path
 from data_loaders.types import Array, Sample
 
 
@@ -44,14 +40,17 @@ class _ColumnsSpec(LoaderSpec):
     slices: tuple[str, ...] = Field(default=(), description="Columns to slice results by.")
 
 
-class ArraysSpec(_ColumnsSpec):
+class ArraysSpec(_ColumnsSpec, StoredSpec):
     """An npz (first axis = samples), a folder of npy files, a parquet or a csv file.
 
     An array without axes holds for every sample.
     """
 
     kind: Literal["arrays"] = "arrays"
-    path: Path = Field(description="The file, or the folder of npy files named as the arrays.")
+    path: Location = Field(
+        description="The file, or the folder of npy files named as the arrays; for tables also a "
+        "folder, a pattern or a URL."
+    )
 
 
 class HuggingFaceSpec(_ColumnsSpec):
@@ -61,26 +60,26 @@ class HuggingFaceSpec(_ColumnsSpec):
     rows: HuggingFaceRowsSpec = Field(description="The data set.")
 
 
-class Columns:
+class Columns(RowSamples):
     """Samples of rows whose columns hold numbers or lists of numbers."""
 
     def __init__(self, spec: ArraysSpec | HuggingFaceSpec) -> None:
         self.spec = spec
         self.class_names = spec.classes
-        self._rows = (
-            spec.rows if isinstance(spec, HuggingFaceSpec) else FileRowsSpec(path=spec.path)
+        rows = (
+            spec.rows
+            if isinstance(spec, HuggingFaceSpec)
+            else FileRowsSpec(path=spec.path, storage=spec.storage)
         )
-        self.source = rows_source(self._rows)
+        heads = tuple(spec.head_labels.values())
+        columns = needed(*spec.inputs.values(), spec.label, heads, spec.id, spec.slices)
+        super().__init__(rows, columns, spec.id, rows_source(rows))
 
-    def __iter__(self) -> Iterator[Sample]:
-        rows = taken(enumerate(rows_from_spec(self._rows)), self.spec)
-        yield from with_unique_ids((self._sample(i, row) for i, row in rows), self.source)
-
-    def _sample(self, index: int, row: Row) -> Sample:
-        spec, where = self.spec, f"{self.source}, row {index}"
+    def _sample(self, placed: Placed) -> Sample:
+        spec, row, where = self.spec, placed.row, placed.where
         label = column(row, spec.label, where) if spec.label else None
         return Sample(
-            id=encodable(str(column(row, spec.id, where))) if spec.id else row_id(index),
+            id=self._id(placed),
             inputs={name: self._array(row, names, where) for name, names in spec.inputs.items()},
             label=label_from_value(label, spec.classes, where),
             metadata={name: encodable(str(column(row, name, where))) for name in spec.slices},
@@ -104,27 +103,41 @@ class Columns:
             raise DataError(where, f"column {names} is not numeric", got=repr(values)) from error
 
 
-class Arrays:
+class Arrays(Selecting):
     """Samples of an npz or of a folder of npy files, which are mapped, not read whole."""
 
     def __init__(self, spec: ArraysSpec) -> None:
         self.spec = spec
-        self.source = str(spec.path)
+        self.source = spec.path
         self.class_names = spec.classes
+        if is_remote(spec.path):
+            raise DataError(
+                spec.path,
+                "is numpy's file, which is read from this machine only",
+                fix="Copy it here, or save the samples as parquet or in tars.",
+            )
+        self._path = local_path(spec.path)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         arrays = self._open()
-        yield from with_unique_ids(
-            (self._sample(arrays, i) for i in taken(range(self._length(arrays)), self.spec)),
-            self.source,
-        )
+        for _, i in picked(range(self._length(arrays)), positions):
+            yield i, self._id(arrays, i)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        arrays = self._open()
+        found = picked(range(self._length(arrays)), positions)
+        yield from with_unique_ids((self._sample(arrays, i) for _, i in found), self.source)
+
+    def _id(self, arrays: Mapping[str, Array], index: int) -> str:
+        own = self.spec.id
+        return encodable(str(arrays[own][index])) if own else row_id(index)
 
     def _sample(self, arrays: Mapping[str, Array], index: int) -> Sample:
         spec = self.spec
         label = arrays[spec.label][index] if spec.label else None
         where = f"{self.source}, row {index}"
         return Sample(
-            id=encodable(str(arrays[spec.id][index])) if spec.id else row_id(index),
+            id=self._id(arrays, index),
             inputs={k: self._input(arrays[str(v)], index) for k, v in spec.inputs.items()},
             label=label_from_value(_plain(label), spec.classes, where),
             metadata={name: encodable(str(arrays[name][index])) for name in spec.slices},
@@ -149,12 +162,12 @@ class Arrays:
         ]
         wanted = [str(name) for name in names if name is not None]
         try:
-            if spec.path.is_dir():
-                return {n: np.load(spec.path / f"{n}.npy", mmap_mode="r") for n in wanted}
-            if spec.path.suffix == ".npy":
-                only = np.load(spec.path, mmap_mode="r", allow_pickle=False)
+            if self._path.is_dir():
+                return {n: np.load(self._path / f"{n}.npy", mmap_mode="r") for n in wanted}
+            if self._path.suffix == ".npy":
+                only = np.load(self._path, mmap_mode="r", allow_pickle=False)
                 return dict.fromkeys(wanted, only)
-            with np.load(spec.path, allow_pickle=False) as archive:
+            with np.load(self._path, allow_pickle=False) as archive:
                 missing = sorted(set(wanted) - set(archive.files))
                 if missing:
                     raise DataError(

@@ -1,22 +1,48 @@
 """What every loader's Spec has in common, and how it turns raw values into samples."""
 
 import importlib
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_loaders.errors import DataError
 from data_loaders.types import Label, Sample
 
-T = TypeVar("T")
-
 _COUNT_MAX = 2**40
 """No data set has more samples; what counts them takes no larger numbers."""
+
+
+class SubsetSpec(BaseModel):
+    """A uniform random subset, drawn by a hash of each sample's id: its order does not matter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int | None = Field(
+        default=None, ge=1, le=_COUNT_MAX, description="How many samples; this or `share`."
+    )
+    share: float | None = Field(
+        default=None, gt=0, lt=1, description="About what share of them; this or `count`."
+    )
+    skip: int = Field(
+        default=0,
+        ge=0,
+        le=_COUNT_MAX,
+        description="With `count`: samples of the drawing to pass over, so that two splits of one "
+        "source and seed share none.",
+    )
+    seed: int = Field(default=0, ge=0, le=2**63, description="Another seed, another subset.")
+
+    @model_validator(mode="after")
+    def _says_how_many(self) -> "SubsetSpec":
+        if (self.count is None) == (self.share is None):
+            raise ValueError("give either count or share")
+        if self.share is not None and self.skip:
+            raise ValueError("skip goes with count")
+        return self
 
 
 class LoaderSpec(BaseModel):
@@ -32,6 +58,10 @@ class LoaderSpec(BaseModel):
     )
     skip: int = Field(
         default=0, ge=0, le=_COUNT_MAX, description="How many samples to pass over first."
+    )
+    subset: SubsetSpec | None = Field(
+        default=None,
+        description="Take a random subset of what `skip` and `samples` leave; all of it if absent.",
     )
     classes: tuple[str, ...] | None = Field(
         default=None, description="Class names in the order of the model's outputs."
@@ -49,12 +79,6 @@ class LoaderSpec(BaseModel):
 def encodable(text: str) -> str:
     """The text with what no encoding takes, of file names and JSON, written as an escape."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def taken(items: Iterable[T], spec: LoaderSpec) -> Iterator[T]:
-    """The items that `skip` and `samples` leave."""
-    stop = None if spec.samples is None else spec.skip + spec.samples
-    return itertools.islice(iter(items), spec.skip, stop)
 
 
 def with_unique_ids(samples: Iterable[Sample], where: str) -> Iterator[Sample]:

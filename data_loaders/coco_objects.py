@@ -10,7 +10,8 @@ import numpy as np
 
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
-from data_loaders.json_lists import read_lists
+from data_loaders.files import DataFile
+from data_loaders.json_lists import place_of, read_lists
 from data_loaders.types import Array
 
 _LISTS = {"images": ("id",), "annotations": ("image_id", "category_id"), "categories": ("id",)}
@@ -26,7 +27,7 @@ class CocoObjects:
     as they usually do, objects of pictures that are not asked for are passed over too.
 
     Args:
-        path: instances JSON: images, annotations and categories in any order.
+        source: instances JSON: images, annotations and categories in any order.
         skip: pictures that are left out at the beginning.
         samples: pictures that are taken then; all if absent.
 
@@ -34,8 +35,8 @@ class CocoObjects:
         DataError: if the file cannot be read, or a record lacks what it must have.
     """
 
-    def __init__(self, path: Path, skip: int = 0, samples: int | None = None) -> None:
-        self._source, self._skip, self._samples = str(path), skip, samples
+    def __init__(self, source: Path | DataFile, skip: int = 0, samples: int | None = None) -> None:
+        self._source, self._skip, self._samples = place_of(source), skip, samples
         self._names: dict[Any, str] = {}
         self._classes: dict[Any, str] = {}
         self._pictures: dict[Any, int] = {}
@@ -45,7 +46,7 @@ class CocoObjects:
         self._picture, self._category = array("i"), array("i")
         self._crowd, self._numbers = array("b"), array("d")
         found = read_lists(
-            path,
+            source,
             {
                 "images": self._add_picture,
                 "annotations": self._add_object,

@@ -3,12 +3,14 @@
 A window of the text is held, and `json`'s own scanner reads one record from it at a time.
 """
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from data_loaders.errors import DataError
+from data_loaders.files import DataFile
 
 _CHUNK = 1 << 20
 _RECORD_MAX = 1 << 26
@@ -16,11 +18,13 @@ _RECORD_MAX = 1 << 26
 _BLANK = " \t\n\r"
 
 
-def read_lists(path: Path, take: Mapping[str, Callable[[Any], None]], expected: str) -> set[str]:
+def read_lists(
+    source: Path | DataFile, take: Mapping[str, Callable[[Any], None]], expected: str
+) -> set[str]:
     """Hand each record of the lists that are named to what takes it, in the file's order.
 
     Args:
-        path: a JSON file that holds an object.
+        source: a JSON file that holds an object.
         take: by the name of a list.
         expected: what the file should hold, for messages.
 
@@ -30,27 +34,34 @@ def read_lists(path: Path, take: Mapping[str, Callable[[Any], None]], expected: 
     Raises:
         DataError: if the file cannot be read, or is no such JSON; the place is told.
     """
+    where = place_of(source)
     try:
-        with path.open(encoding="utf-8") as file:
-            return _Reader(file, path, expected).lists(take)
+        raw = source.open("rb") if isinstance(source, Path) else source.open()
+        with raw, io.TextIOWrapper(raw, encoding="utf-8") as file:
+            return _Reader(file, where, expected).lists(take)
     except FileNotFoundError as error:
-        raise DataError(str(path), "there is no such file") from error
+        raise DataError(where, "there is no such file") from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(str(path), f"cannot be read as JSON: {error}") from error
+        raise DataError(where, f"cannot be read as JSON: {error}") from error
+
+
+def place_of(source: Path | DataFile) -> str:
+    """Where a file is, for messages."""
+    return str(source) if isinstance(source, Path) else source.location
 
 
 class _Reader:
     """A place in the text, and as much of it as is needed there."""
 
-    def __init__(self, file: TextIO, path: Path, expected: str) -> None:
-        self._file, self._path, self._expected = file, path, expected
+    def __init__(self, file: TextIO, where: str, expected: str) -> None:
+        self._file, self._where, self._expected = file, where, expected
         self._decode = json.JSONDecoder().raw_decode
         self._text, self._at, self._ended = "", 0, False
         self._before, self._line, self._column = 0, 1, 1
 
     def lists(self, take: Mapping[str, Callable[[Any], None]]) -> set[str]:
         if self._next() != "{":
-            raise DataError(str(self._path), "holds no object", expected=self._expected)
+            raise DataError(self._where, "holds no object", expected=self._expected)
         self._at += 1
         found: set[str] = set()
         for _ in self._items("}"):
@@ -62,7 +73,7 @@ class _Reader:
                 self._value()
                 continue
             if self._next() != "[":
-                raise DataError(str(self._path), f"has no list of {name}", expected=self._expected)
+                raise DataError(self._where, f"has no list of {name}", expected=self._expected)
             self._at += 1
             found.add(name)
             for _ in self._items("]"):
@@ -136,7 +147,7 @@ class _Reader:
     def _malformed(self, problem: str) -> DataError:
         self._count(self._text[: self._at])
         return DataError(
-            str(self._path),
+            self._where,
             f"cannot be read as JSON: {problem}: line {self._line} column {self._column} "
             f"(char {self._before})",
             got=self._text[self._at : self._at + 40] or "the end of the file",

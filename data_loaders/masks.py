@@ -1,101 +1,134 @@
 """Pictures with a class for each pixel."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from data_loaders.base import encodable, taken
+from data_loaders.base import encodable
 from data_loaders.errors import DataError
-from data_loaders.images import picture_files
+from data_loaders.folders import Folder
 from data_loaders.pictures import (
     PictureSpec,
     placed,
     prepared,
-    read_picture,
-    refuse_outer_link,
     thumbnail_from_image,
 )
+from data_loaders.selecting import Positions, Selecting, picked
+from data_loaders.storage import Location, StoredSpec
+from data_loaders.targets import Frame
 from data_loaders.types import Array, Preview, Sample
 
 _MODES = ("L", "P", "1", "I", "I;16")
 
 
-class MasksSpec(PictureSpec):
-    """A folder of pictures and one of masks: PNG files whose pixels are numbers of classes."""
+class MaskValues(BaseModel):
+    """What the pixels of a mask stand for."""
 
-    kind: Literal["masks"] = "masks"
-    images: Path = Field(description="The folder of pictures.")
-    masks: Path = Field(description="The folder of masks, of the same names and type PNG.")
-    suffix: str = Field(default="", description="What a mask's name has behind its picture's.")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     ignore: int = Field(default=255, description="The class of pixels that the picture lacks.")
     values: dict[int, int] = Field(
         default_factory=dict, description="Class by pixel value, where they are not the same."
     )
 
 
-class Masks:
+class MasksSpec(PictureSpec, StoredSpec, MaskValues):
+    """A folder of pictures and one of masks: PNG files whose pixels are numbers of classes."""
+
+    kind: Literal["masks"] = "masks"
+    images: Location = Field(description="The folder of pictures, or its URL.")
+    masks: Location = Field(description="The folder of masks, of the same names and type PNG.")
+    suffix: str = Field(default="", description="What a mask's name has behind its picture's.")
+
+
+class Masks(Selecting):
     """The samples of a MasksSpec; masks are int64 (height, width), scaled as the picture is."""
 
     def __init__(self, spec: MasksSpec) -> None:
         self.spec = spec
-        self.source = str(spec.images)
+        self.source = spec.images
         self.class_names = spec.classes
-        for folder in (spec.images, spec.masks):
-            if not folder.is_dir():
-                raise DataError(str(folder), "there is no such folder")
+        self._images, self._masks = (
+            Folder(folder, spec.storage, spec.links) for folder in (spec.images, spec.masks)
+        )
 
-    def __iter__(self) -> Iterator[Sample]:
-        within = None if self.spec.links == "anywhere" else self.source
-        for path in taken(picture_files(self.spec.images, within), self.spec):
-            yield self._sample(path)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for place, name in picked(self._images.names(), positions):
+            yield place, encodable(name)
 
-    def _sample(self, path: Path) -> Sample:
-        relative = path.relative_to(self.spec.images)
-        name = relative.with_name(f"{relative.stem}{self.spec.suffix}.png")
-        mask_path = self.spec.masks / name
-        if not mask_path.is_file():
-            raise DataError(str(mask_path), "there is no such mask", fix=f"It is for {path}.")
-        if self.spec.links != "anywhere":
-            refuse_outer_link(mask_path, str(self.spec.masks))
-        image, mask = read_picture(path), read_picture(mask_path, None)
-        if mask.mode not in _MODES or mask.size != image.size:
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        for _, name in picked(self._images.names(), positions):
+            yield self._sample(name)
+
+    def _sample(self, name: str) -> Sample:
+        relative = PurePosixPath(name)
+        mask_name = relative.with_name(f"{relative.stem}{self.spec.suffix}.png").as_posix()
+        if not self._masks.has(mask_name):
             raise DataError(
-                str(mask_path),
-                "is no mask of its picture",
-                got=f"mode {mask.mode}, {mask.width} by {mask.height}",
-                expected=f"one number a pixel, {image.width} by {image.height}",
+                self._masks.where(mask_name),
+                "there is no such mask",
+                fix=f"It is for {self._images.where(name)}.",
             )
+        image = self._images.picture(name)
+        mask = self._masks.picture(mask_name, None)
         seen, array, frame = prepared(image, self.spec)
-        classes = self._classes(np.asarray(mask).astype(np.int64), mask_path)
-        # As 32-bit numbers, which Pillow scales too: a palette would be mixed.
-        numbers = Image.fromarray(classes.astype(np.int32), mode="I")
-        label = placed(numbers, self.spec, frame, self.spec.ignore, Image.Resampling.NEAREST)
+        where = self._masks.where(mask_name)
         return Sample(
-            id=encodable(relative.as_posix()),
+            id=encodable(name),
             inputs={self.spec.input_name: array},
-            label=np.asarray(label).astype(np.int64),
+            label=mask_label(mask, frame, self.spec, self.spec, where),
             preview=Preview(png=thumbnail_from_image(seen)),
             frame=frame,
         )
 
-    def _classes(self, pixels: Array, path: Path) -> Array:
-        classes = pixels
-        if self.spec.values:
-            classes = np.full_like(pixels, self.spec.ignore)
-            for value, label in self.spec.values.items():
-                classes[pixels == value] = label
-        known = classes[classes != self.spec.ignore]
-        many = len(self.class_names or ())
-        if many and known.size and known.max() >= many:
-            raise DataError(
-                str(path),
-                "a pixel is of no class",
-                got=str(int(known.max())),
-                expected=f"0 to {many - 1}, or {self.spec.ignore}",
-                fix="Give values: the class of each pixel value.",
-            )
-        return classes
+
+def mask_label(
+    mask: Image.Image, frame: Frame, picture: PictureSpec, spec: MaskValues, where: str
+) -> Array:
+    """The class of each pixel of the input, int64 (height, width), of a picture of classes.
+
+    Args:
+        mask: as the file has it, not converted.
+        frame: how its picture lies in the input.
+        picture: the input.
+        spec: what pixel values stand for.
+        where: the mask's place, for messages.
+
+    Raises:
+        DataError: if it is of another size than its picture, of colours, or of unknown classes.
+    """
+    if mask.mode not in _MODES or mask.size != (frame.width, frame.height):
+        raise DataError(
+            where,
+            "is no mask of its picture",
+            got=f"mode {mask.mode}, {mask.width} by {mask.height}",
+            expected=f"one number a pixel, {frame.width} by {frame.height}",
+        )
+    classes = _classes(np.asarray(mask).astype(np.int64), picture.classes, spec, where)
+    # As 32-bit numbers, which Pillow scales too: a palette would be mixed.
+    numbers = Image.fromarray(classes.astype(np.int32), mode="I")
+    label = placed(numbers, picture, frame, spec.ignore, Image.Resampling.NEAREST)
+    return np.asarray(label).astype(np.int64)
+
+
+def _classes(pixels: Array, names: tuple[str, ...] | None, spec: MaskValues, where: str) -> Array:
+    classes = pixels
+    if spec.values:
+        classes = np.full_like(pixels, spec.ignore)
+        for value, label in spec.values.items():
+            classes[pixels == value] = label
+    known = classes[classes != spec.ignore]
+    many = len(names or ())
+    if many and known.size and known.max() >= many:
+        raise DataError(
+            where,
+            "a pixel is of no class",
+            got=str(int(known.max())),
+            expected=f"0 to {many - 1}, or {spec.ignore}",
+            fix="Give values: the class of each pixel value.",
+        )
+    return classes

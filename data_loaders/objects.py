@@ -1,97 +1,115 @@
 """Pictures with boxes: COCO's JSON, or YOLO's text files."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import yaml
+from PIL import Image
 from pydantic import Field
 
-from data_loaders.base import encodable, taken
+from data_loaders.base import encodable
 from data_loaders.coco_objects import CocoObjects
 from data_loaders.errors import DataError
-from data_loaders.images import picture_files
-from data_loaders.pictures import (
-    PictureSpec,
-    picture_below,
-    prepared,
-    read_picture,
-    thumbnail_from_image,
-)
+from data_loaders.files import files_from_location
+from data_loaders.folders import Folder
+from data_loaders.parts import moved
+from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
+from data_loaders.selecting import Positions, Selecting, picked
+from data_loaders.storage import Location, Store, StoredSpec
 from data_loaders.targets import ObjectsTarget
 from data_loaders.types import Array, Preview, Sample
 
 
-class CocoSpec(PictureSpec):
+class CocoSpec(PictureSpec, StoredSpec):
     """Pictures and one JSON of annotations, as COCO has them."""
 
     kind: Literal["coco"] = "coco"
-    images: Path = Field(description="The folder that the annotations' file names are in.")
-    annotations: Path = Field(description="The JSON: images, annotations, categories.")
+    images: Location = Field(
+        description="The folder that the annotations' file names are in, or its URL."
+    )
+    annotations: Location = Field(description="The JSON: images, annotations, categories.")
 
 
-class YoloSpec(PictureSpec):
+class YoloSpec(PictureSpec, StoredSpec):
     """Pictures, and for each a text file of lines `class cx cy w h` in parts of its sides."""
 
     kind: Literal["yolo"] = "yolo"
-    images: Path = Field(description="The folder of pictures.")
-    labels: Path = Field(description="The folder of text files of the same names.")
+    images: Location = Field(description="The folder of pictures, or its URL.")
+    labels: Location = Field(description="The folder of text files of the same names.")
     names: Path | None = Field(
         default=None, description="data.yaml, whose `names` are the classes."
     )
 
 
-class Coco:
+class Coco(Selecting):
     """The samples of a CocoSpec; classes count from 0 in the order of the categories' ids."""
 
     def __init__(self, spec: CocoSpec) -> None:
         self.spec = spec
-        self.source = str(spec.annotations)
-        self._found = CocoObjects(spec.annotations, spec.skip, spec.samples)
+        self.source = spec.annotations
+        self._folder = Folder(spec.images, spec.storage, spec.links)
+        (file,) = files_from_location(spec.annotations, Store(spec.storage), (".json",)).files
+        self._found = CocoObjects(file, spec.skip, spec.samples)
         self.class_names = spec.classes or self._found.class_names
 
-    def __iter__(self) -> Iterator[Sample]:
-        for picture, name in self._found.names.items():
-            path = picture_below(self.spec.images, name, self.spec)
-            boxes, classes, crowd, areas = self._found.objects(picture)
-            target = _checked(boxes, classes, crowd, areas, self.source)
-            yield _sample(path, encodable(name), target, self.spec)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for place, (_, name) in self._pictures(positions):
+            yield place, encodable(name)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        for _, (picture, name) in self._pictures(positions):
+            target = checked_objects(*self._found.objects(picture), self.source)
+            where = self._folder.where(name)
+            image = self._folder.picture(name)
+            yield objects_sample(image, encodable(name), target, self.spec, where)
+
+    def _pictures(self, positions: Positions) -> Iterator[tuple[int, tuple[Any, str]]]:
+        """Place, id and name of the pictures at these places; none is before `skip`."""
+        skip = self.spec.skip
+        for index, picture in picked(self._found.names.items(), moved(positions, -skip)):
+            yield skip + index, picture
 
 
-class Yolo:
+class Yolo(Selecting):
     """The samples of a YoloSpec; a picture without a text file has no objects."""
 
     def __init__(self, spec: YoloSpec) -> None:
         self.spec = spec
-        self.source = str(spec.images)
-        for folder in (spec.images, spec.labels):
-            if not folder.is_dir():
-                raise DataError(str(folder), "there is no such folder")
+        self.source = spec.images
+        self._images, self._labels = (
+            Folder(folder, spec.storage, spec.links) for folder in (spec.images, spec.labels)
+        )
         self.class_names = spec.classes or (_names(spec.names) if spec.names else None)
 
-    def __iter__(self) -> Iterator[Sample]:
-        within = None if self.spec.links == "anywhere" else self.source
-        for path in taken(picture_files(self.spec.images, within), self.spec):
-            relative = path.relative_to(self.spec.images)
-            labels = self.spec.labels / relative.with_suffix(".txt")
-            rows = self._rows(labels) if labels.is_file() else np.zeros((0, 5))
-            yield _sample(path, encodable(relative.as_posix()), rows, self.spec)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for place, name in picked(self._images.names(), positions):
+            yield place, encodable(name)
 
-    def _rows(self, path: Path) -> Array:
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        for _, name in picked(self._images.names(), positions):
+            labels = PurePosixPath(name).with_suffix(".txt").as_posix()
+            rows = self._rows(labels) if self._labels.has(labels) else np.zeros((0, 5))
+            where = self._images.where(name)
+            image = self._images.picture(name)
+            yield objects_sample(image, encodable(name), rows, self.spec, where)
+
+    def _rows(self, name: str) -> Array:
         """float64 (objects, 5): class, then the box in parts of the sides."""
+        where = self._labels.where(name)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = self._labels.content(name).decode("utf-8").splitlines()
             rows = [[float(v) for v in line.split()[:5]] for line in lines if line.strip()]
             found = np.array(rows, dtype=np.float64).reshape(-1, 5)
         except (OSError, ValueError) as error:
             raise DataError(
-                str(path), f"holds something else than boxes: {error}", expected="class cx cy w h"
+                where, f"holds something else than boxes: {error}", expected="class cx cy w h"
             ) from error
         many = len(self.class_names or ())
         if len(found) and (found[:, 0].min() < 0 or (many and found[:, 0].max() >= many)):
             raise DataError(
-                str(path),
+                where,
                 "a class is none of the names",
                 got=str(int(found[:, 0].max())),
                 expected=f"0 to {many - 1}",
@@ -99,14 +117,24 @@ class Yolo:
         return found
 
 
-def _sample(path: Path, name: str, target: ObjectsTarget | Array, spec: PictureSpec) -> Sample:
-    image = read_picture(path)
+def objects_sample(
+    image: Image.Image, name: str, target: ObjectsTarget | Array, spec: PictureSpec, where: str
+) -> Sample:
+    """A picture with its boxes.
+
+    Args:
+        image: the picture.
+        name: the sample's id.
+        target: the objects, or YOLO's rows: class, then centre and sides in parts of the picture's.
+        spec: the model's input.
+        where: the picture's place, for messages.
+    """
     seen, array, frame = prepared(image, spec)
     if isinstance(target, np.ndarray):
         sides = np.array([image.width, image.height] * 2)
         centre, half = target[:, 1:3], target[:, 3:5] / 2
         boxes = np.hstack([centre - half, 2 * half]) * sides
-        target = _checked(boxes, target[:, 0], np.zeros(len(boxes)), None, str(path))
+        target = checked_objects(boxes, target[:, 0], np.zeros(len(boxes)), None, where)
     return Sample(
         id=name,
         inputs={spec.input_name: array},
@@ -117,7 +145,9 @@ def _sample(path: Path, name: str, target: ObjectsTarget | Array, spec: PictureS
     )
 
 
-def _checked(boxes: Array, classes: Any, crowd: Any, areas: Any, where: str) -> ObjectsTarget:
+def checked_objects(
+    boxes: Array, classes: Any, crowd: Any, areas: Any, where: str
+) -> ObjectsTarget:
     """Corners of boxes that are given as x, y, width, height."""
     if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
         raise DataError(where, "a box has no size", got=str(boxes[:1].tolist()))

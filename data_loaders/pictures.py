@@ -127,12 +127,33 @@ def read_picture(path: Path, mode: str | None = "RGB") -> Image.Image:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError("it is no regular file")
-        with Image.open(path, formats=_FORMATS) as image:
-            turned = ImageOps.exif_transpose(image)
-            turned.load()
-            return turned.convert(mode) if mode else turned
+        return _decoded(path, mode)
     except Exception as error:  # Pillow raises what its decoders do, and for too many pixels
         raise DataError(str(path), f"is no image, or a damaged one: {error}") from error
+
+
+def picture_from_bytes(content: bytes, where: str, mode: str | None = "RGB") -> Image.Image:
+    """As `read_picture`, of a file's content.
+
+    Args:
+        content: of the file.
+        where: its place, for messages.
+        mode: see `read_picture`.
+
+    Raises:
+        DataError: if it is no picture, or a damaged one.
+    """
+    try:
+        return _decoded(io.BytesIO(content), mode)
+    except Exception as error:
+        raise DataError(where, f"is no image, or a damaged one: {error}") from error
+
+
+def _decoded(source: Path | io.BytesIO, mode: str | None) -> Image.Image:
+    with Image.open(source, formats=_FORMATS) as image:
+        turned = ImageOps.exif_transpose(image)
+        turned.load()
+        return turned.convert(mode) if mode else turned
 
 
 def refuse_outer_link(path: Path, folder: str) -> None:
@@ -145,20 +166,6 @@ def refuse_outer_link(path: Path, folder: str) -> None:
             got=str(target),
             fix="If that is meant, set links: anywhere.",
         )
-
-
-def picture_below(folder: Path, name: str, spec: PictureSpec) -> Path:
-    """The file of that name below the folder.
-
-    Raises:
-        DataError: if there is none, or the name leads out of the folder.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise DataError(str(path), "there is no such picture")
-    if spec.links != "anywhere":
-        refuse_outer_link(path, str(folder))
-    return path
 
 
 def thumbnail_from_image(image: Image.Image) -> bytes:

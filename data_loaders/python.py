@@ -11,10 +11,10 @@ from data_loaders.base import (
     label_from_value,
     resolve_entry,
     row_id,
-    taken,
     with_unique_ids,
 )
 from data_loaders.errors import DataError
+from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.types import Sample
 
 
@@ -26,7 +26,7 @@ class PythonSpec(LoaderSpec):
     args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
 
 
-class Python:
+class Python(Selecting):
     """The samples of a PythonSpec; the function is called anew for each reading."""
 
     def __init__(self, spec: PythonSpec) -> None:
@@ -35,8 +35,12 @@ class Python:
         self.class_names = spec.classes
         self._function = resolve_entry(spec.entry)
 
-    def __iter__(self) -> Iterator[Sample]:
-        items = taken(enumerate(self._function(**self.spec.args)), self.spec)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for i, item in picked(self._function(**self.spec.args), positions):
+            yield i, self._sample(i, item).id
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        items = picked(self._function(**self.spec.args), positions)
         yield from with_unique_ids((self._sample(i, item) for i, item in items), self.source)
 
     def _sample(self, index: int, item: object) -> Sample:

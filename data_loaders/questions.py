@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from data_loaders.base import encodable, row_id, taken, with_unique_ids
+from data_loaders.base import encodable, with_unique_ids
 from data_loaders.errors import DataError
-from data_loaders.rows import FileRowsSpec, rows_from_spec
+from data_loaders.files import files_from_location, suffix_of
+from data_loaders.parts import Part, Placed, placed_rows
+from data_loaders.rows import FileRowsSpec, parts_from_spec
+from data_loaders.selecting import Positions, Selecting
+from data_loaders.storage import Location, Store, StoredSpec, reading
 from data_loaders.targets import AnswersTarget
 from data_loaders.tokenizing import Tokenized, TokenizedSpec
 from data_loaders.types import Preview, Sample
@@ -18,35 +21,48 @@ from data_loaders.types import Preview, Sample
 _SHOWN_CHARACTERS = 600
 
 
-class SquadSpec(TokenizedSpec):
+class SquadSpec(TokenizedSpec, StoredSpec):
     """SQuAD's JSON, or rows of question, context and answers."""
 
     kind: Literal["squad"] = "squad"
-    path: Path = Field(description="SQuAD's JSON (1.1 or 2.0), or .jsonl or .parquet rows.")
+    path: Location = Field(
+        description="SQuAD's JSON (1.1 or 2.0), or .jsonl or .parquet rows; the file, or of rows "
+        "also a folder, a pattern or a URL."
+    )
 
 
-class Squad(Tokenized):
+class Squad(Tokenized, Selecting):
     """The samples of a SquadSpec; a context that is too long is cut, its end cannot be answered."""
 
     def __init__(self, spec: SquadSpec) -> None:
         super().__init__(spec, truncation="only_second")
         self.spec = spec
-        self.source = str(spec.path)
+        self.source = spec.path
 
-    def __iter__(self) -> Iterator[Sample]:
-        rows = taken(enumerate(self._rows()), self.spec)
-        yield from with_unique_ids((self._sample(i, row) for i, row in rows), self.source)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for placed in placed_rows(self._parts(), positions, ("id",)):
+            yield placed.place, _id(placed)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        rows = placed_rows(self._parts(), positions)
+        yield from with_unique_ids(map(self._sample, rows), self.source)
+
+    def _parts(self) -> Iterator[Part]:
+        path, storage = self.spec.path, self.spec.storage
+        if suffix_of(path, (".json",)) is None:
+            yield from parts_from_spec(FileRowsSpec(path=path, storage=storage))
+        else:
+            yield Part("", path, 0, None, lambda *_: self._rows())
 
     def _rows(self) -> Iterator[Mapping[str, Any]]:
-        if self.spec.path.suffix.lower() != ".json":
-            yield from rows_from_spec(FileRowsSpec(path=self.spec.path))
-            return
-        try:
-            content = json.loads(self.spec.path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise DataError(self.source, "there is no such file") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(self.source, f"cannot be read as JSON: {error}") from error
+        store = Store(self.spec.storage)
+        (file,) = files_from_location(self.spec.path, store, (".json",)).files
+        with reading(self.source):
+            try:
+                with file.open() as stream:
+                    content = json.loads(stream.read().decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise DataError(self.source, f"cannot be read as JSON: {error}") from error
         if isinstance(content, list):
             yield from content
             return
@@ -60,8 +76,8 @@ class Squad(Tokenized):
                 self.source, f"is not as SQuAD's: {error}", expected="data, paragraphs, qas"
             ) from error
 
-    def _sample(self, index: int, row: Mapping[str, Any]) -> Sample:
-        where = f"{self.source}, row {index}"
+    def _sample(self, placed: Placed) -> Sample:
+        row, where = placed.row, placed.where
         question, context = (row.get(name) for name in ("question", "context"))
         if not isinstance(question, str) or not isinstance(context, str):
             raise DataError(where, "has no question and context", got=", ".join(row))
@@ -84,7 +100,7 @@ class Squad(Tokenized):
         answers = _answers(row.get("answers"), where)
         end = int(offsets[:, 1].max(initial=0))
         return Sample(
-            id=encodable(str(row["id"])) if "id" in row else row_id(index),
+            id=_id(placed),
             inputs=self.arrays(encoding),
             label=AnswersTarget(context, answers, offsets),
             metadata={
@@ -93,6 +109,10 @@ class Squad(Tokenized):
             },
             preview=Preview(text=f"{question}\n{context[:_SHOWN_CHARACTERS]}"),
         )
+
+
+def _id(placed: Placed) -> str:
+    return encodable(str(placed.row["id"])) if "id" in placed.row else placed.id
 
 
 def _answers(value: Any, where: str) -> tuple[str, ...]:

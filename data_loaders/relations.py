@@ -6,9 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from data_loaders.base import encodable, taken, with_unique_ids
+from data_loaders.base import encodable, with_unique_ids
 from data_loaders.errors import DataError
-from data_loaders.rows import Row, RowsSpec, column, rows_from_spec, rows_source
+from data_loaders.parts import Placed, Row, placed_ids, placed_rows
+from data_loaders.row_samples import needed
+from data_loaders.rows import RowsSpec, column, parts_from_spec, rows_source
+from data_loaders.selecting import EVERY, Choosing
 from data_loaders.targets import PairTarget, RelevanceTarget
 from data_loaders.tokenizing import Tokenized, TokenizedSpec
 from data_loaders.types import Preview, Sample
@@ -43,7 +46,7 @@ class CorpusSpec(TokenizedSpec):
     )
 
 
-class Pairs(Tokenized):
+class Pairs(Tokenized, Choosing):
     """The samples of a PairsSpec: both texts of each row, one after the other."""
 
     def __init__(self, spec: PairsSpec) -> None:
@@ -52,20 +55,31 @@ class Pairs(Tokenized):
         self.source = rows_source(spec.rows)
 
     def __iter__(self) -> Iterator[Sample]:
-        for index, row in taken(enumerate(rows_from_spec(self.spec.rows)), self.spec):
-            where = f"{self.source}, row {index}"
-            score = _number(column(row, self.spec.score_column, where), where)
-            for side, name in enumerate((self.spec.first_column, self.spec.second_column)):
+        spec = self.spec
+        columns = (spec.first_column, spec.second_column, spec.score_column)
+        for placed in placed_rows(parts_from_spec(spec.rows), self.positions, columns):
+            row, where, pair = placed.row, placed.where, _pair(placed.id)
+            score = _number(column(row, spec.score_column, where), where)
+            for side, name in enumerate((spec.first_column, spec.second_column)):
                 text = _text(row, name, where)
                 yield Sample(
-                    id=f"pair-{index:06d}-{side + 1}",
+                    id=f"{pair}-{side + 1}",
                     inputs=self.arrays(self._tokenizer.encode(text)),
-                    label=PairTarget(f"pair-{index:06d}", score),
+                    label=PairTarget(pair, score),
                     preview=Preview(text=text),
                 )
 
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        return placed_ids(parts_from_spec(self.spec.rows), positions)
 
-class Corpus(Tokenized):
+
+def _pair(row: str) -> str:
+    """A pair's name, of that of its row."""
+    folder, _, number = row.rpartition("row-")
+    return f"{folder}pair-{number}"
+
+
+class Corpus(Tokenized, Choosing):
     """The samples of a CorpusSpec: the documents, then the queries."""
 
     def __init__(self, spec: CorpusSpec) -> None:
@@ -77,21 +91,29 @@ class Corpus(Tokenized):
         yield from with_unique_ids(chain(self._documents(), self._queries()), self.source)
 
     def _documents(self) -> Iterator[Sample]:
-        for index, row in enumerate(rows_from_spec(self.spec.documents)):
-            name, text = self._named(row, f"{self.source}, row {index}")
+        columns = (self.spec.id_column, self.spec.text_column)
+        for placed in placed_rows(parts_from_spec(self.spec.documents), EVERY, columns):
+            name, text = self._named(placed)
             yield self._sample(f"document {name}", text, RelevanceTarget(key=name))
 
     def _queries(self) -> Iterator[Sample]:
         grades = self._grades()
-        rows = enumerate(rows_from_spec(self.spec.queries))
-        for index, row in taken(rows, self.spec):
-            name, text = self._named(row, f"{rows_source(self.spec.queries)}, row {index}")
+        columns = (self.spec.id_column, self.spec.text_column)
+        for placed in placed_rows(parts_from_spec(self.spec.queries), self.positions, columns):
+            name, text = self._named(placed)
             target = RelevanceTarget(grades=grades.get(name, {}))
             yield self._sample(f"query {name}", text, target)
 
-    def _named(self, row: Row, where: str) -> tuple[str, str]:
-        name = encodable(str(column(row, self.spec.id_column, where)))
-        return name, _text(row, self.spec.text_column, where)
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        rows = parts_from_spec(self.spec.queries)
+        for placed in placed_rows(rows, positions, (self.spec.id_column,)):
+            yield placed.place, self._name(placed)
+
+    def _name(self, placed: Placed) -> str:
+        return encodable(str(column(placed.row, self.spec.id_column, placed.where)))
+
+    def _named(self, placed: Placed) -> tuple[str, str]:
+        return self._name(placed), _text(placed.row, self.spec.text_column, placed.where)
 
     def _sample(self, name: str, text: str, target: RelevanceTarget) -> Sample:
         return Sample(
@@ -103,9 +125,9 @@ class Corpus(Tokenized):
 
     def _grades(self) -> dict[str, dict[str, int]]:
         spec, found = self.spec, dict[str, dict[str, int]]()
-        source = rows_source(spec.relevance)
-        for index, row in enumerate(rows_from_spec(spec.relevance)):
-            where = f"{source}, row {index}"
+        wanted = needed(spec.query_column, spec.document_column, spec.grade_column)
+        for placed in placed_rows(parts_from_spec(spec.relevance), EVERY, wanted):
+            row, where = placed.row, placed.where
             query, document = (
                 encodable(str(column(row, name, where)))
                 for name in (spec.query_column, spec.document_column)

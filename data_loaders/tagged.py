@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from data_loaders.base import encodable, row_id, taken
+from data_loaders.base import encodable, row_id
 from data_loaders.errors import DataError
+from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.tokenizing import Tokenized, TokenizedSpec
 from data_loaders.types import Preview, Sample
 
@@ -26,7 +27,7 @@ class ConllSpec(TokenizedSpec):
     tag_column: int = Field(default=-1, description="Which is the tag, in IOB2.")
 
 
-class Conll(Tokenized):
+class Conll(Tokenized, Selecting):
     """The samples of a ConllSpec; labels are int64 (length,), IGNORED where nothing is asked."""
 
     def __init__(self, spec: ConllSpec) -> None:
@@ -41,8 +42,12 @@ class Conll(Tokenized):
             )
         self._number = {tag: index for index, tag in enumerate(spec.classes)}
 
-    def __iter__(self) -> Iterator[Sample]:
-        for index, words in taken(enumerate(self._sentences()), self.spec):
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for index, _ in picked(self._sentences(), positions):
+            yield index, row_id(index)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        for index, words in picked(self._sentences(), positions):
             yield self._sample(index, words)
 
     def _sentences(self) -> Iterator[_Words]:

@@ -1,21 +1,16 @@
 """Labelled text through a tokenizer."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_loaders.base import (
-    encodable,
-    label_from_value,
-    row_id,
-    taken,
-    with_unique_ids,
-)
+from data_loaders.base import encodable, label_from_value
 from data_loaders.errors import DataError
-from data_loaders.rows import Row, RowsSpec, column, rows_from_spec, rows_source
+from data_loaders.parts import Placed
+from data_loaders.row_samples import RowSamples, needed
+from data_loaders.rows import RowsSpec, column, rows_source
 from data_loaders.token_store import TokenStore
 from data_loaders.tokenizing import Tokenized, TokenizedSpec
 from data_loaders.types import Preview, Sample
@@ -33,7 +28,7 @@ class TextSpec(TokenizedSpec):
     slice_columns: tuple[str, ...] = Field(default=(), description="Columns to slice results by.")
 
 
-class Text(Tokenized):
+class Text(Tokenized, RowSamples):
     """The samples of a TextSpec: int64 arrays of shape (length,).
 
     A run reads them once for each engine, and tokenizing takes longer than a small engine does: of
@@ -42,16 +37,19 @@ class Text(Tokenized):
 
     def __init__(self, spec: TextSpec) -> None:
         self.spec = spec
-        self.source = rows_source(spec.rows)
-        super().__init__(spec)
+        Tokenized.__init__(self, spec)
+        columns = needed(
+            spec.text_column,
+            spec.text_pair_column,
+            spec.label_column,
+            spec.id_column,
+            spec.slice_columns,
+        )
+        RowSamples.__init__(self, spec.rows, columns, spec.id_column, rows_source(spec.rows))
         self._tokens = TokenStore(len(spec.inputs))
 
-    def __iter__(self) -> Iterator[Sample]:
-        rows = taken(enumerate(rows_from_spec(self.spec.rows)), self.spec)
-        yield from with_unique_ids((self._sample(i, row) for i, row in rows), self.source)
-
-    def _sample(self, index: int, row: Row) -> Sample:
-        spec, where = self.spec, f"{self.source}, row {index}"
+    def _sample(self, placed: Placed) -> Sample:
+        spec, row, where = self.spec, placed.row, placed.where
         text = column(row, spec.text_column, where)
         pair = column(row, spec.text_pair_column, where) if spec.text_pair_column else None
         for value in (text, pair or ""):
@@ -59,12 +57,11 @@ class Text(Tokenized):
                 raise DataError(where, "the text is no text", got=repr(value))
         text, pair = encodable(text), pair and encodable(pair)
         tokens = self._tokens.get(
-            index - spec.skip, hash((text, pair)), lambda: self._encoded(text, pair)
+            placed.number, hash((text, pair)), lambda: self._encoded(text, pair)
         )
         label = column(row, spec.label_column, where) if spec.label_column else None
-        own_id = encodable(str(column(row, spec.id_column, where))) if spec.id_column else None
         return Sample(
-            id=row_id(index) if own_id is None else own_id,
+            id=self._id(placed),
             inputs=dict(zip(spec.inputs, tokens, strict=True)),
             label=label_from_value(_as_number(label, spec), spec.classes, where),
             metadata={n: encodable(str(column(row, n, where))) for n in spec.slice_columns},

@@ -1,0 +1,128 @@
+"""Rows with their places, and sources in parts of which those that are not wanted are not read."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from data_loaders.base import row_id
+from data_loaders.selecting import Positions, end_of, picked, within
+
+Row = Mapping[str, Any]
+Columns = Collection[str] | None
+"""Those that are wanted; None: all. A reader may give more."""
+
+Reader = Callable[[Columns, Positions], Iterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A row.
+
+    Attributes:
+        number: in this reading, from 0.
+        place: among all rows of the source, from 0.
+        id: of a row that has no column for it.
+        where: the file and the number in it, for messages.
+        row: column to value.
+    """
+
+    number: int
+    place: int
+    id: str
+    where: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file, or a stretch of one.
+
+    Attributes:
+        name: what ids begin with; empty where the source is one file.
+        where: the file, for messages.
+        first: the number of its first row in its file.
+        rows: how many there are; None if only reading tells.
+        read: the rows, of the wanted columns; at these places in the part, if `rows` is known.
+    """
+
+    name: str
+    where: str
+    first: int
+    rows: int | None
+    read: Reader
+
+
+def placed_rows(
+    parts: Iterable[Part], positions: Positions, columns: Columns = None
+) -> Iterator[Placed]:
+    """The rows at some places of a source; parts without any are passed over.
+
+    Args:
+        parts: in order.
+        positions: which rows.
+        columns: which columns are needed.
+    """
+    for number, (part, begin, index, row) in enumerate(_rows(parts, positions, columns)):
+        where = f"{part.where}, row {part.first + index}"
+        yield Placed(number, begin + index, _id(part, begin, index), where, row)
+
+
+def _rows(
+    parts: Iterable[Part], positions: Positions, columns: Columns
+) -> Iterator[tuple[Part, int, int, Row]]:
+    """Rows with their part, the place of its first row, and their number in it."""
+    begin, end = 0, end_of(positions)
+    for part in parts:
+        if begin >= end:
+            return
+        if part.rows is None:
+            counted = _Counted(part.read(columns, range(end)))
+            for index, row in picked(counted, moved(within(positions, begin, end), -begin)):
+                yield part, begin, index, row
+            begin += counted.count
+            continue
+        here = moved(within(positions, begin, begin + part.rows), -begin)
+        if len(here):
+            for index, row in zip(here, part.read(columns, here), strict=True):
+                yield part, begin, int(index), row
+        begin += part.rows
+
+
+def placed_ids(parts: Iterable[Part], positions: range) -> Iterator[tuple[int, str]]:
+    """Place and id of rows that have no column for it; what has its rows counted is not read."""
+    begin = 0
+    for part in parts:
+        if begin >= positions.stop:
+            return
+        count = sum(1 for _ in part.read((), range(positions.stop))) if part.rows is None else None
+        count = part.rows or 0 if count is None else count
+        for place in within(positions, begin, begin + count):
+            yield int(place), _id(part, begin, int(place) - begin)
+        begin += count
+
+
+def moved(positions: Positions, by: int) -> Positions:
+    """The same places, counted from elsewhere."""
+    if isinstance(positions, range):
+        return range(positions.start + by, positions.stop + by)
+    return positions + by
+
+
+def _id(part: Part, begin: int, number: int) -> str:
+    """Of a source of many files it does not depend on the other files."""
+    if not part.name:
+        return row_id(begin + number)
+    return f"{part.name}/{row_id(part.first + number)}"
+
+
+class _Counted:
+    """Items, and how many of them were read."""
+
+    def __init__(self, items: Iterable[Row]) -> None:
+        self._items = items
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for item in self._items:
+            self.count += 1
+            yield item

@@ -1,0 +1,53 @@
+"""What loaders share that make samples of rows."""
+
+from collections.abc import Iterator
+
+from data_loaders.base import encodable, with_unique_ids
+from data_loaders.parts import Placed, placed_ids, placed_rows
+from data_loaders.rows import AnyRowsSpec, column, parts_from_spec
+from data_loaders.selecting import Positions, Selecting
+from data_loaders.types import Sample
+
+
+class RowSamples(Selecting):
+    """A loader that makes one sample of each row.
+
+    Args:
+        rows: where they come from.
+        columns: which of their columns are needed.
+        id_column: of these the one of the id; None if the row's number is the id.
+        source: for messages.
+    """
+
+    def __init__(
+        self, rows: AnyRowsSpec, columns: tuple[str, ...], id_column: str | None, source: str
+    ) -> None:
+        self._rows, self._columns, self._id_column = rows, columns, id_column
+        self.source = source
+
+    def _sample(self, placed: Placed) -> Sample:
+        """A row as a sample."""
+        raise NotImplementedError
+
+    def _id(self, placed: Placed) -> str:
+        if self._id_column is None:
+            return placed.id
+        return encodable(str(column(placed.row, self._id_column, placed.where)))
+
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        parts = parts_from_spec(self._rows)
+        if self._id_column is None:
+            yield from placed_ids(parts, positions)
+            return
+        for placed in placed_rows(parts, positions, (self._id_column,)):
+            yield placed.place, self._id(placed)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        rows = placed_rows(parts_from_spec(self._rows), positions, self._columns)
+        yield from with_unique_ids(map(self._sample, rows), self.source)
+
+
+def needed(*names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The columns that these settings name, each once."""
+    listed = ((name,) if isinstance(name, str) else name or () for name in names)
+    return tuple(dict.fromkeys(name for group in listed for name in group))
