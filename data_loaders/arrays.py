@@ -19,7 +19,7 @@ from data_loaders.huggingface import HuggingFaceRowsSpec
 from data_loaders.memory import available_bytes
 from data_loaders.parts import Placed, Row
 from data_loaders.row_samples import RowSamples, needed
-from data_loaders.rows import FileRowsSpec, column, rows_source
+from data_loaders.rows import FileRowsSpec, RowsSpec, column, rows_source
 from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.storage import Location, StoredSpec, is_remote, local_path
 from data_loaders.types import Array, Sample
@@ -60,16 +60,23 @@ class HuggingFaceSpec(_ColumnsSpec):
     rows: HuggingFaceRowsSpec = Field(description="The data set.")
 
 
+class ColumnsSpec(_ColumnsSpec):
+    """Rows whose columns hold numbers, lists of numbers or arrays."""
+
+    kind: Literal["columns"] = "columns"
+    rows: RowsSpec = Field(description="Where the rows come from.")
+
+
 class Columns(RowSamples):
     """Samples of rows whose columns hold numbers or lists of numbers."""
 
-    def __init__(self, spec: ArraysSpec | HuggingFaceSpec) -> None:
+    def __init__(self, spec: ArraysSpec | HuggingFaceSpec | ColumnsSpec) -> None:
         self.spec = spec
         self.class_names = spec.classes
         rows = (
-            spec.rows
-            if isinstance(spec, HuggingFaceSpec)
-            else FileRowsSpec(path=spec.path, storage=spec.storage)
+            FileRowsSpec(path=spec.path, storage=spec.storage)
+            if isinstance(spec, ArraysSpec)
+            else spec.rows
         )
         heads = tuple(spec.head_labels.values())
         columns = needed(*spec.inputs.values(), spec.label, heads, spec.id, spec.slices)

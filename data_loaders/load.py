@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from data_loaders.arrays import Arrays, ArraysSpec, Columns, HuggingFaceSpec
+from data_loaders.arrays import Arrays, ArraysSpec, Columns, ColumnsSpec, HuggingFaceSpec
 from data_loaders.files import suffix_of
+from data_loaders.image_rows import ImageRows, ImageRowsSpec
 from data_loaders.images import Images, ImagesSpec
 from data_loaders.lines import Lines, LinesSpec
 from data_loaders.masks import Masks, MasksSpec
@@ -33,7 +34,9 @@ DataSpec = Annotated[
     | ConllSpec
     | SquadSpec
     | PairsSpec
-    | CorpusSpec,
+    | CorpusSpec
+    | ImageRowsSpec
+    | ColumnsSpec,
     Field(discriminator="kind"),
 ]
 
@@ -62,6 +65,8 @@ _LOADERS: dict[type[BaseModel], Callable[[Any], DataSet]] = {
     SquadSpec: Squad,
     PairsSpec: Pairs,
     CorpusSpec: Corpus,
+    ImageRowsSpec: ImageRows,
+    ColumnsSpec: Columns,
 }
 
 

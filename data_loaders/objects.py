@@ -139,7 +139,7 @@ def objects_sample(
         id=name,
         inputs={spec.input_name: array},
         label=target,
-        metadata={"objects": _bucket(int((~target.crowd).sum()))},
+        metadata={"objects": object_count(target)},
         preview=Preview(png=thumbnail_from_image(seen)),
         frame=frame,
     )
@@ -158,8 +158,9 @@ def checked_objects(
     )
 
 
-def _bucket(objects: int) -> str:
+def object_count(target: ObjectsTarget) -> str:
     """To slice by: how crowded a picture is."""
+    objects = int((~target.crowd).sum())
     return str(objects) if objects < 2 else "2-5" if objects <= 5 else "6 or more"
 
 

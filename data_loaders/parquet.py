@@ -16,7 +16,7 @@ from data_loaders.parts import Columns, Part, Row
 from data_loaders.selecting import Positions, within
 from data_loaders.storage import reading
 
-_BATCH_BYTES = 16 * 2**20
+_BATCH_BYTES = 4 * 2**20
 _BATCH_ROWS_MAX = 1024
 
 

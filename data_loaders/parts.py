@@ -8,6 +8,8 @@ from data_loaders.base import row_id
 from data_loaders.selecting import Positions, end_of, picked, within
 
 Row = Mapping[str, Any]
+KEY = "__key__"
+"""The column of a row's name in its file, where rows have names."""
 Columns = Collection[str] | None
 """Those that are wanted; None: all. A reader may give more."""
 
@@ -42,7 +44,8 @@ class Part:
         where: the file, for messages.
         first: the number of its first row in its file.
         rows: how many there are; None if only reading tells.
-        read: the rows, of the wanted columns; at these places in the part, if `rows` is known.
+        read: the rows, of the wanted columns, at these places in the part. If `rows` is not known,
+            one for each place up to the last of these, of which those at others may be empty.
     """
 
     name: str
@@ -63,8 +66,9 @@ def placed_rows(
         columns: which columns are needed.
     """
     for number, (part, begin, index, row) in enumerate(_rows(parts, positions, columns)):
-        where = f"{part.where}, row {part.first + index}"
-        yield Placed(number, begin + index, _id(part, begin, index), where, row)
+        place = row[KEY] if KEY in row else f"row {part.first + index}"
+        name = _id(part, begin, index, row)
+        yield Placed(number, begin + index, name, f"{part.where}, {place}", row)
 
 
 def _rows(
@@ -76,8 +80,9 @@ def _rows(
         if begin >= end:
             return
         if part.rows is None:
-            counted = _Counted(part.read(columns, range(end)))
-            for index, row in picked(counted, moved(within(positions, begin, end), -begin)):
+            here = moved(within(positions, begin, end), -begin)
+            counted = _Counted(part.read(columns, here))
+            for index, row in picked(counted, here):
                 yield part, begin, index, row
             begin += counted.count
             continue
@@ -94,10 +99,16 @@ def placed_ids(parts: Iterable[Part], positions: range) -> Iterator[tuple[int, s
     for part in parts:
         if begin >= positions.stop:
             return
-        count = sum(1 for _ in part.read((), range(positions.stop))) if part.rows is None else None
-        count = part.rows or 0 if count is None else count
-        for place in within(positions, begin, begin + count):
-            yield int(place), _id(part, begin, int(place) - begin)
+        count = part.rows
+        if count is None:
+            number = -1
+            for number, row in enumerate(part.read((), positions)):
+                if begin + number in positions:
+                    yield begin + number, _id(part, begin, number, row)
+            count = number + 1
+        else:
+            for place in within(positions, begin, begin + count):
+                yield int(place), _id(part, begin, int(place) - begin, {})
         begin += count
 
 
@@ -108,8 +119,10 @@ def moved(positions: Positions, by: int) -> Positions:
     return positions + by
 
 
-def _id(part: Part, begin: int, number: int) -> str:
+def _id(part: Part, begin: int, number: int, row: Row) -> str:
     """Of a source of many files it does not depend on the other files."""
+    if KEY in row:
+        return f"{part.name}/{row[KEY]}"
     if not part.name:
         return row_id(begin + number)
     return f"{part.name}/{row_id(part.first + number)}"

@@ -12,9 +12,10 @@ from data_loaders.files import DataFile, files_from_location, partition_values, 
 from data_loaders.huggingface import HuggingFaceRowsSpec, huggingface_parts
 from data_loaders.parquet import parquet_parts
 from data_loaders.parts import Columns, Part, Reader, Row
-from data_loaders.selecting import Positions
+from data_loaders.selecting import EVERY, Positions
 from data_loaders.storage import Location, Store, StoredSpec
 from data_loaders.text_files import FORMATS, read_rows
+from data_loaders.webdataset import WebDatasetRowsSpec, webdataset_parts
 
 
 class FileRowsSpec(StoredSpec):
@@ -38,17 +39,18 @@ class PythonRowsSpec(BaseModel):
 
 
 RowsSpec = Annotated[
-    FileRowsSpec | PythonRowsSpec | HuggingFaceRowsSpec, Field(discriminator="kind")
+    FileRowsSpec | PythonRowsSpec | HuggingFaceRowsSpec | WebDatasetRowsSpec,
+    Field(discriminator="kind"),
 ]
 
 
-AnyRowsSpec = FileRowsSpec | PythonRowsSpec | HuggingFaceRowsSpec
+AnyRowsSpec = FileRowsSpec | PythonRowsSpec | HuggingFaceRowsSpec | WebDatasetRowsSpec
 
 
 def rows_source(spec: AnyRowsSpec) -> str:
     """Where the rows come from, for a person to read."""
     match spec:
-        case FileRowsSpec():
+        case FileRowsSpec() | WebDatasetRowsSpec():
             return spec.path
         case PythonRowsSpec():
             arguments = ", ".join(f"{k}={v}" for k, v in spec.args.items())
@@ -64,7 +66,7 @@ def rows_from_spec(spec: AnyRowsSpec) -> Iterator[Row]:
         DataError: if the source is missing or cannot be read.
     """
     for part in parts_from_spec(spec):
-        yield from part.read(None, range(part.rows or 0))
+        yield from part.read(None, EVERY if part.rows is None else range(part.rows))
 
 
 def parts_from_spec(spec: AnyRowsSpec) -> Iterator[Part]:
@@ -80,6 +82,8 @@ def parts_from_spec(spec: AnyRowsSpec) -> Iterator[Part]:
             yield Part("", rows_source(spec), 0, None, lambda *_: _python_rows(spec))
         case HuggingFaceRowsSpec():
             yield from huggingface_parts(spec, rows_source(spec))
+        case WebDatasetRowsSpec():
+            yield from webdataset_parts(spec)
 
 
 def column(row: Row, name: str, where: str) -> Any:

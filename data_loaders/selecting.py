@@ -52,6 +52,21 @@ def picked(items: Iterable[T], positions: Positions) -> Iterator[tuple[int, T]]:
                 return
 
 
+class Ascending:
+    """Whether places, asked for in ascending order, are among these."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions, self._next = positions, 0
+
+    def has(self, place: int) -> bool:
+        """Whether it is; no place before it is asked for any more."""
+        if isinstance(self._positions, range):
+            return place in self._positions
+        while self._next < len(self._positions) and self._positions[self._next] < place:
+            self._next += 1
+        return self._next < len(self._positions) and int(self._positions[self._next]) == place
+
+
 def chosen(ids: Iterable[tuple[int, str]], subset: SubsetSpec) -> NDArray[np.int64]:
     """The places of a random subset, ascending.
 
