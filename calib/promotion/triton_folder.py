@@ -1,0 +1,117 @@
+"""All of a model's folder in a Triton repository, made from a package."""
+
+import hashlib
+from pathlib import Path
+
+from calib.backends.served import ServedModel
+from calib.errors import StoreError
+from calib.graph.signature import Signature, read_signature
+from calib.promotion.package import Package, PackedFile
+from calib.promotion.target import TargetOptions
+from calib.promotion.triton_batching import batching, profile_limit
+from calib.promotion.triton_check import WARMUP_FOLDER
+from calib.promotion.triton_config import Facts, config_of, verdict_text
+from calib.promotion.triton_schema import CONFIG_NAME, config_text
+from calib.promotion.triton_served import ONNXRUNTIME, Served, what_is_served
+from calib.promotion.triton_version import RECORD_NAME, VersionRecord
+from calib.promotion.triton_warmup import WarmUp, kept_samples, warm_up
+from calib.store import write_atomically
+
+_CHUNK_BYTES = 1 << 22
+
+
+def facts_of(package: Package, digest: str, number: int, options: TargetOptions) -> Facts:
+    """What the folder and the configuration of a new version are made of.
+
+    The served model is opened, to see what ONNX Runtime makes of it.
+
+    Args:
+        package: what is promoted.
+        digest: of its files.
+        number: of the version.
+        options: whether it is warmed up.
+
+    Raises:
+        InputError: if Triton cannot serve it.
+    """
+    served = what_is_served(package)
+    samples = kept_samples(package)
+    ends, model = _ends(served)
+    found = batching(package, served, ends, samples, model)
+    warmup = warm_up(package, ends, found, samples) if options.warmup else WarmUp()
+    facts = Facts(package, digest, number, served, ends, found, warmup)
+    config_of(facts)  # refuses what Triton cannot serve
+    return facts
+
+
+def _ends(served: Served) -> tuple[Signature, ServedModel]:
+    """Inputs and outputs as the server's runtime sees them, and a session to see the batch."""
+    if not isinstance(served.source.source, Path):
+        raise StoreError(served.source.name, "must be a file of the run")
+    declared = read_signature(served.source.source)
+    model = ServedModel(served.source.source, served.session)
+    if served.backend != ONNXRUNTIME:
+        return declared, model
+    return Signature(model.inputs, model.outputs, declared.shapeless), model
+
+
+def fill(folder: Path, facts: Facts) -> None:
+    """Write all of a model's folder with one version in it.
+
+    Raises:
+        StoreError: if a file is not what it was when it was packed.
+    """
+    number = facts.version
+    version = folder / str(number)
+    version.mkdir(parents=True)
+    for path in (folder, version):
+        path.chmod(0o755)
+    for name, file in facts.served.files.items():
+        _copy(file, version / name)
+    text = config_text(config_of(facts))
+    record = _record(facts)
+    write_atomically(version / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
+    for path in (version / CONFIG_NAME, folder / CONFIG_NAME):
+        write_atomically(path, text)
+    for name, content in (facts.warmup.files or {}).items():
+        write_atomically(folder / WARMUP_FOLDER / str(number) / name, content)
+
+
+def _record(facts: Facts) -> VersionRecord:
+    package, served = facts.package, facts.served
+    limit = profile_limit(served, facts.batching.axes)
+    return VersionRecord(
+        package_sha256=facts.digest,
+        experiment=package.result.experiment,
+        run_id=package.result.run_id,
+        candidate=package.candidate.name,
+        verdict=verdict_text(package),
+        files={name: file.sha256 for name, file in sorted(served.files.items())},
+        inputs=facts.ends.inputs,
+        outputs=facts.ends.outputs,
+        profile_limit=int(limit) if served.engines and limit != float("inf") else None,
+    )
+
+
+def _copy(file: PackedFile, target: Path) -> None:
+    """Copy, and refuse what is not what it was when it was packed.
+
+    Raises:
+        StoreError: if the file has changed since.
+    """
+    sha = hashlib.sha256()
+    with target.open("wb") as out:
+        if isinstance(file.source, bytes):
+            sha.update(file.source)
+            out.write(file.source)
+        else:
+            with file.source.open("rb") as source:
+                while chunk := source.read(_CHUNK_BYTES):
+                    sha.update(chunk)
+                    out.write(chunk)
+    if sha.hexdigest() != file.sha256:
+        raise StoreError(
+            str(file.source) if isinstance(file.source, Path) else file.name,
+            "has changed while it was promoted",
+            fix="Promote again.",
+        )
