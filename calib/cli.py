@@ -20,6 +20,7 @@ from calib import (
     cli_plan,
     cli_promote,
     cli_report,
+    cli_sweep,
 )
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import experiment_schema, load_experiment, load_limits
@@ -72,6 +73,7 @@ cli_promote.register(app)
 app.command("doctor")(cli_doctor.doctor_command)
 app.command("plan")(cli_plan.plan_command)
 app.command("report")(cli_report.report_command)
+app.command("sweep")(cli_sweep.sweep_command)
 _COMMANDS = (
     "run",
     "calibrate",
@@ -84,6 +86,7 @@ _COMMANDS = (
     "plan",
     "schema",
     "sensitivity",
+    "sweep",
     *cli_audit.COMMANDS,
     *cli_evidence.COMMANDS,
     *cli_promote.COMMANDS,

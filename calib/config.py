@@ -15,6 +15,7 @@ from calib.gate.limits import LimitsSpec
 from calib.graph.selection_spec import SelectionSpec
 from calib.results import Precision
 from calib.settings import parse, read_yaml, with_overrides
+from calib.sweep_spec import SweepSpec
 from calib.tasks import TaskSpec
 from calib.throughput_spec import ThroughputSpec
 from data_loaders import DataSpec
@@ -224,6 +225,9 @@ class Experiment(Spec):
         default_factory=LimitsSpec, description="What a candidate must keep to pass."
     )
     output: OutputSpec = Field(default_factory=OutputSpec, description="Where results go.")
+    sweep: SweepSpec | None = Field(
+        default=None, description="What `calib sweep` tries; a single run does not look at it."
+    )
 
     @model_validator(mode="after")
     def _candidates_have_distinct_names(self) -> "Experiment":

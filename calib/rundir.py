@@ -10,7 +10,8 @@ from calib.leftovers import sweep
 from calib.results import RunResult
 from calib.store import folder_to_fill
 
-_RUN_IDS = r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}"
+RUN_IDS = r"\d{8}-\d{6}-\d{3}-[0-9a-f]{6}"
+"""Regular expression of a run's id, which begins with the time it started, in UTC."""
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def run_directory(parent: Path, run_id: str) -> Iterator[Path]:
     Raises:
         StoreError: if it cannot be written.
     """
-    sweep(parent, _RUN_IDS)
+    sweep(parent, RUN_IDS)
     with folder_to_fill(parent, run_id) as partial:
         yield partial
         partial.chmod(0o755)
@@ -60,7 +61,7 @@ def load_results(folder: Path) -> tuple[list[RunResult], list[str]]:
     unreadable: list[str] = []
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in paths:
-        if path.is_dir() and re.fullmatch(_RUN_IDS, path.name):
+        if path.is_dir() and re.fullmatch(RUN_IDS, path.name):
             try:
                 found.append(load_result(path))
             except StoreError:

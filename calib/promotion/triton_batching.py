@@ -13,7 +13,7 @@ from calib.promotion.package import Package
 from calib.promotion.triton_served import Served
 from calib.results import DatasetRecord, LatencyRecord, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, output_axes
-from data_loaders.split import Scan
+from data_loaders import Scan
 from data_loaders.types import Array, Batch
 
 _MS = 1000  # microseconds

@@ -77,6 +77,7 @@ from calib.results.run import (
 from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
 from calib.results.speed import LoadRecord, PointRecord, SpeedRecord
 from calib.results.stability import ResampleRecord
+from calib.results.sweep import SweepRecord, TrialRecord
 from calib.results.tails import (
     CONFIDENT_AT,
     PERCENTILES,
@@ -150,6 +151,7 @@ __all__ = [
     "SliceScore",
     "SpeedRecord",
     "StageRecord",
+    "SweepRecord",
     "TailChange",
     "TailSummary",
     "TaskKind",
@@ -157,6 +159,7 @@ __all__ = [
     "TensorAudit",
     "TensorError",
     "TensorSpec",
+    "TrialRecord",
     "Verdict",
     "VerdictFile",
     "Waiver",
