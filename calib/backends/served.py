@@ -7,7 +7,6 @@ from typing import Any
 import onnxruntime as ort
 
 from calib.backends.bfloat16 import Float32Session
-from calib.backends.onnxruntime import OnnxRuntimeEngine
 from calib.errors import BackendError
 from calib.results import TensorSpec
 from data_loaders.types import Array
@@ -49,17 +48,28 @@ class ServedModel:
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime raises classes it does not export
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise BackendError(str(path), f"ONNX Runtime refused it: {reason[0]}") from error
+            raise _refusal(str(path), error) from error
         self.inputs = tuple(_specs(session.get_inputs()))
         self.outputs = tuple(_specs(session.get_outputs()))
-        self._engine = OnnxRuntimeEngine(
-            Float32Session(session) if Float32Session.is_needed(session) else session
-        )
+        self._session = Float32Session(session) if Float32Session.is_needed(session) else session
 
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """See `Engine.infer`; BF16 is given and taken as float32."""
-        return self._engine.infer(inputs)
+        """The outputs' arrays by name; BF16 is given and taken as float32, strings as objects.
+
+        Raises:
+            BackendError: if the runtime refuses an input.
+        """
+        names = [output.name for output in self.outputs]
+        try:
+            values = self._session.run(names, dict(inputs))
+        except Exception as error:  # onnxruntime raises classes it does not export
+            raise _refusal("inputs of the model", error) from error
+        return dict(zip(names, values, strict=True))
+
+
+def _refusal(where: str, error: Exception) -> BackendError:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return BackendError(where, f"ONNX Runtime refused it: {reason[0]}")
 
 
 def _specs(ends: Iterable[Any]) -> Iterable[TensorSpec]:

@@ -57,7 +57,7 @@ def batching(
         samples: a batch by input name; empty if none was kept.
         model: it, open, to see where the outputs' batch is.
     """
-    axes = batch_axes(package, samples, model)
+    axes = batch_axes(package, samples or _zeros(package), model)
     why_not = _obstacle(axes, ends)
     if why_not:
         return Batching(axes, why_not=why_not)
@@ -101,6 +101,19 @@ def batch_axes(package: Package, samples: Mapping[str, Array], model: ServedMode
         # Nothing tells: an output that is not known to have a row of each sample's own has none.
         none = dict.fromkeys((spec.name for spec in record.outputs), None)
         return BatchAxes(found.inputs, {**none, **_by_name(record.outputs, found)}, found.size)
+
+
+def _zeros(package: Package) -> dict[str, Array]:
+    """Inputs of the shapes that were timed; none if nothing was."""
+    timed, inputs = package.candidate.latency_at(), package.result.model.inputs
+    if timed is None or any(spec.name not in timed.shapes for spec in inputs):
+        return {}
+    # BF16 is given as float32, and a string of no length is a zero, too.
+    dtypes = {spec.name: spec.dtype.replace("bfloat16", "float32") for spec in inputs}
+    return {
+        name: np.full(timed.shapes[name], "" if dtype == "object" else 0, dtype)
+        for name, dtype in dtypes.items()
+    }
 
 
 def _by_name(outputs: tuple[TensorSpec, ...], found: BatchAxes) -> dict[str, int | None]:

@@ -57,7 +57,9 @@ def kept_samples(package: Package) -> dict[str, Array]:
 
 
 def _widened(array: Array) -> Array:
-    """BF16, which numpy keeps as 2 bytes of no type, as float32."""
+    """BF16, which numpy keeps as 2 bytes of no type, as float32; texts as objects."""
+    if array.dtype.kind == "U":
+        return array.astype(object)
     if array.dtype.kind != "V" or array.dtype.itemsize != _BF16_BYTES:
         return array
     return (array.view("<u2").astype(np.uint32) << 16).view(np.float32)

@@ -24,6 +24,7 @@ from calib.promotion.package import PackedFile
 from calib.promotion.target import TargetOptions
 from calib.promotion.triton import open_target
 from calib.promotion.triton_schema import config_text, parsed_config, schema
+from calib.results import DataRecord
 
 RNG = np.random.default_rng(5)
 
@@ -281,6 +282,42 @@ def test_without_a_kept_batch_zeros_of_the_measured_shape_warm_up(tmp_path):
     assert config.model_warmup[0].inputs["x"].zero_data
     assert list(config.model_warmup[0].inputs["x"].dims) == [4]
     assert any("zeros" in line for line in said)
+
+
+@pytest.mark.parametrize("kind", ["float32", "object", "bfloat16"])
+def test_without_a_kept_batch_zeros_show_where_the_batch_is(tmp_path, kind):
+    # The names of the axes do not tell: that of the output is another one.
+    proto = packages.identity([end("x", kind, "n", 4)], [end("y", kind, "rows", 4)])
+    package = packages.package(tmp_path / "run", proto, {})
+    data = packages.dataset({"x": (4,)})
+    timed = tuple(packages.latency(n, p, {"x": (n, 4)}) for n, p in TIMES)
+    promote(
+        tmp_path,
+        replace(
+            package,
+            candidate=package.candidate.model_copy(update={"latency": timed}),
+            result=package.result.model_copy(
+                update={"data": DataRecord(calibration=data, validation=data)}
+            ),
+        ),
+    )
+    assert written(tmp_path).max_batch_size == 8
+
+
+def test_engines_of_several_targets_are_told_apart_by_capability(tmp_path):
+    package = engine(mlp_package(tmp_path), target="8.9")
+    plan = PackedFile.of("other.plan", b"another plan")
+    other = package.candidate.engines[0].model_copy(
+        update={"target": "9.0", "plan_sha256": plan.sha256, "profile": {"x": ((1, 4),) * 3}}
+    )
+    candidate = package.candidate.model_copy(
+        update={"engines": (*package.candidate.engines, other)}
+    )
+    promote(tmp_path, replace(package, candidate=candidate, files=(*package.files, plan)))
+    config = written(tmp_path)
+    assert dict(config.cc_model_filenames) == {"8.9": "model-8.9.plan", "9.0": "model-9.0.plan"}
+    assert (tmp_path / "repository/net/1/model-9.0.plan").read_bytes() == b"another plan"
+    assert config.max_batch_size == 1  # what every one of them takes
 
 
 def test_warming_up_can_be_left_out(tmp_path):

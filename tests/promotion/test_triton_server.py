@@ -129,8 +129,9 @@ def repository(tmp_path_factory):
 
 
 def _served(repository):
-    """Names of those that the stand-in can run: all but strings."""
-    return {n: model for n, model in repository[1].items() if n != "texts"}
+    """Those that the backend can run; the stand-in has no strings."""
+    real = bool(triton_server.REAL_BACKENDS)
+    return {n: model for n, model in repository[1].items() if real or n != "texts"}
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +178,9 @@ def test_a_broken_configuration_is_refused_for_another_reason(server, tmp_path):
 def test_it_answers_as_onnx_runtime_does(running, repository):
     for name, (proto, samples, _) in _served(repository).items():
         session = ort.InferenceSession(proto.SerializeToString())
+        given = {n: a.astype(object) if a.dtype.kind == "U" else a for n, a in samples.items()}
         expected = dict(
-            zip([o.name for o in session.get_outputs()], session.run(None, samples), strict=True)
+            zip([o.name for o in session.get_outputs()], session.run(None, given), strict=True)
         )
         told = running.get(f"models/{name}")
         types = {end["name"]: end["datatype"] for end in told["inputs"]}
@@ -230,3 +232,25 @@ def test_a_running_server_takes_the_new_version_and_goes_back(running, repositor
         session = ort.InferenceSession(packages.mlp(seed=seed).SerializeToString())
         answer = running.infer("changed", samples, {"x": "FP32"})["logits"]
         np.testing.assert_allclose(answer, session.run(None, samples)[0], rtol=1e-6)
+
+
+@pytest.mark.skipif(not triton_server.REAL_BACKENDS, reason="TRITON_BACKENDS is not set")
+def test_the_backend_refuses_dims_that_only_the_file_has(server, tmp_path):
+    """So the dims must be those of the runtime: what this changes is what the file would say."""
+    node = helper.make_node("Reshape", ["x", "shape"], ["y"])
+    proto = packages.model(
+        [node],
+        [end("x", "float32", "n", 4)],
+        [end("y", "float32", "n", "a", "b")],
+        [onnx.numpy_helper.from_array(np.array([0, 2, 2]), "shape")],
+    )
+    backends = Path(triton_server.REAL_BACKENDS)
+    promoted(tmp_path, "reshaped", proto, {"x": floats(8, 4)}, {})
+    root = tmp_path / "repository"
+    with triton_server.running(server, root, backends, tmp_path, ["reshaped"]) as found:
+        assert found.get("models/reshaped")["outputs"][0]["shape"] == [-1, 2, 2]
+    path = root / "reshaped" / "config.pbtxt"
+    path.write_text(path.read_text().replace("dims: 2", "dims: -1"))
+    assert "the model expects 3 dimensions" in triton_server.refusals(
+        server, root, tmp_path, backends
+    )

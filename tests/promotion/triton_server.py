@@ -2,7 +2,8 @@
 
 With it comes the backend for Python. `onnxruntime_in_python` lets that stand in for the backend of
 ONNX Runtime, so that the core reads the configuration, warms up, batches and answers as it would;
-the real backend's own checks are not made.
+the real backend's own checks are not made. They are with the variable TRITON_BACKENDS, a folder of
+backends that `build_onnxruntime_backend.sh` has made.
 """
 
 import json
@@ -30,6 +31,7 @@ _SERVER = "pytriton/tritonserver"
 _STUB = f"{_SERVER}/python_backend_stubs/{sys.version_info[0]}.{sys.version_info[1]}/"
 _PARTS = (f"{_SERVER}/bin/", f"{_SERVER}/backends/python/", _STUB, "nvidia_pytriton.libs/")
 _WAIT_SECONDS = 60
+REAL_BACKENDS = os.environ.get("TRITON_BACKENDS")
 
 _BACKEND = """
 import json
@@ -90,7 +92,12 @@ def unpacked(folder):
 
 
 def onnxruntime_in_python(folder, server):
-    """A folder of backends: that for Python, and under the name of ONNX Runtime's a stand-in."""
+    """A folder of backends: that for Python, and under the name of ONNX Runtime's a stand-in.
+
+    Or the real one, where there is one.
+    """
+    if REAL_BACKENDS:
+        return Path(REAL_BACKENDS)
     (folder / "onnxruntime").mkdir(parents=True)
     (folder / "python").symlink_to(server / _SERVER / "backends" / "python")
     text = _BACKEND.format(packages=sysconfig.get_paths()["purelib"])
@@ -119,10 +126,11 @@ def _environment(server):
     return {**os.environ, "LD_LIBRARY_PATH": str(server / "nvidia_pytriton.libs")}
 
 
-def refusals(server, repository, folder):
-    """Start it without any backend: it must end. What it says meanwhile."""
-    backends = folder / "no-backends"
-    backends.mkdir(exist_ok=True)
+def refusals(server, repository, folder, backends=None):
+    """Start it, by itself without any backend: it must end. What it says meanwhile."""
+    if backends is None:
+        backends = folder / "no-backends"
+        backends.mkdir(exist_ok=True)
     done = subprocess.run(
         _command(server, repository, backends, _free_port(), ["*"]),
         env=_environment(server),
@@ -151,7 +159,7 @@ class Running:
 
     def infer(self, name, feeds, types):
         """The outputs' arrays by name; arrays go there as bytes."""
-        contents = [np.ascontiguousarray(array).tobytes() for array in feeds.values()]
+        contents = [_bytes(array) for array in feeds.values()]
         header = json.dumps(
             {
                 "inputs": [
@@ -197,6 +205,13 @@ _DTYPES = {
     "BOOL": "?",
     "INT32": "<i4",
 }
+
+
+def _bytes(array):
+    if array.dtype.kind not in "OU":
+        return np.ascontiguousarray(array).tobytes()
+    texts = [str(text).encode() for text in array.reshape(-1)]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
 @contextmanager
