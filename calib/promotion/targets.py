@@ -12,6 +12,8 @@ _MODULES = {
     "mlflow": "calib.promotion.mlflow",
 }
 SCHEMES = tuple(_MODULES)
+_ELSEWHERE = ("mlflow",)
+"""Where no place is needed: the environment names it."""
 _FORMS = "directory:PATH, tar:PATH.tar, triton:REPOSITORY or mlflow:TRACKING_URI"
 
 
@@ -26,7 +28,7 @@ def open_target(text: str, options: TargetOptions) -> Target:
         ConfigError: if it names none, or the packages that its kind needs are not installed.
     """
     scheme, colon, place = text.partition(":")
-    if scheme not in _MODULES or not colon or not place:
+    if scheme not in _MODULES or not colon or (not place and scheme not in _ELSEWHERE):
         raise ConfigError(f"--to {text}", "names no place", expected=_FORMS)
     try:
         module = importlib.import_module(_MODULES[scheme])
