@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from kubernetes_schemas import SCHEMAS
 from calib.errors import ConfigError, StoreError
 from calib.promotion.kubernetes import open_target
 from calib.promotion.kubernetes.facts import object_name
+from calib.promotion.kubernetes.settings import KubernetesSpec
 from calib.promotion.package import Package, PackedFile
 from calib.promotion.target import TargetOptions
 from calib.results import RunVerdict, Verdict
@@ -321,6 +323,7 @@ def repository(folder, what, version, model=None):
     place = folder / "triton" / what.name / str(version)
     place.mkdir(parents=True)
     (place / "model.onnx").write_bytes(what.model.source if model is None else model)
+    (place / "model_card.md").write_text("# Card", encoding="utf-8")
     (place / "config.pbtxt").write_text(f"version {version}", encoding="utf-8")
     warmup = folder / "triton" / what.name / "warmup" / str(version)
     warmup.mkdir(parents=True)
@@ -357,6 +360,7 @@ def test_a_pod_takes_its_own_version_out_of_the_repository(tmp_path):
     assert done.returncode == 0, done.stderr
     assert files == {
         "mini_lm/2/model.onnx": b"weights",
+        "mini_lm/2/model_card.md": b"# Card",
         "mini_lm/2/config.pbtxt": b"version 2",
         "mini_lm/config.pbtxt": b"version 2",
         "mini_lm/warmup/2/x": b"batch",
@@ -370,6 +374,28 @@ def test_a_pod_does_not_serve_what_was_not_judged(tmp_path, harm):
     done, _ = fetched(found, tmp_path)
     assert done.returncode != 0
     assert hashlib.sha256(harm).hexdigest() in done.stderr
+
+
+def test_a_pod_does_not_serve_a_version_without_a_model(tmp_path):
+    found = promoted(tmp_path / "k8s", version=2)
+    repository(tmp_path, package(), 2)
+    (tmp_path / "triton" / "mini_lm" / "2" / "model.onnx").unlink()
+    done, _ = fetched(found, tmp_path)
+    assert done.returncode == 1
+    assert "no model in" in done.stderr
+
+
+def test_the_script_is_shell_without_a_fault(tmp_path):
+    (fetch,) = pod(promoted(tmp_path)["Deployment", "mini-lm"])["initContainers"]
+    done = subprocess.run(
+        # The variables come from the container's environment.
+        [Path(sys.executable).with_name("shellcheck"), "--shell=sh", "--exclude=SC2154", "-"],
+        input="".join(fetch["args"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -477,3 +503,21 @@ def test_kserve_splits_requests_only_where_it_can(tmp_path):
     assert "securityContext" not in service["spec"]["predictor"]
     assert model["securityContext"]["runAsNonRoot"] is True
     assert "Deployment" not in {kind for kind, _ in found}
+
+
+def test_the_document_has_every_setting_and_its_examples_are_valid(tmp_path):
+    page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .* \| .*\|$", page, re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert told >= set(KubernetesSpec.model_fields)
+    assert not {n for n in told if n.islower()} - set(KubernetesSpec.model_fields)
+    files = []
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(block, encoding="utf-8")
+    places = set(re.findall(r'"kubernetes:(deploy[^"…]*)"', page))
+    assert len(files) == 2
+    assert len(places) == 2
+    for place in places:
+        for file in files:
+            open_target(place.replace("serving.yaml", str(file)), TargetOptions(version=2))

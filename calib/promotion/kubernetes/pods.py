@@ -23,13 +23,16 @@ if [ -d "$from/warmup/$VERSION" ]; then
   mkdir -p "$to/warmup"
   cp -r "$from/warmup/$VERSION" "$to/warmup/"
 fi
-for file in "$to/$VERSION"/model*; do
+models=0
+for file in "$to/$VERSION"/*; do
+  case $file in *.onnx | *.onnx.* | *.plan) ;; *) continue ;; esac
   sum=$(sha256sum "$file")
   case " $DIGESTS " in
-    *" ${sum%% *} "*) ;;
+    *" ${sum%% *} "*) models=$((models + 1)) ;;
     *) echo "$file is not what was judged: SHA-256 ${sum%% *}" >&2; exit 1 ;;
   esac
 done
+[ "$models" -gt 0 ] || { echo "no model in $from/$VERSION" >&2; exit 1; }
 """
 
 
