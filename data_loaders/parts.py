@@ -1,10 +1,12 @@
 """Rows with their places, and sources in parts of which those that are not wanted are not read."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from data_loaders.base import row_id
+from data_loaders.errors import DataError
 from data_loaders.selecting import Positions, end_of, picked, within
 
 Row = Mapping[str, Any]
@@ -110,6 +112,45 @@ def placed_ids(parts: Iterable[Part], positions: range) -> Iterator[tuple[int, s
             for place in within(positions, begin, begin + count):
                 yield int(place), _id(part, begin, int(place) - begin, {})
         begin += count
+
+
+def counted_parts(parts: Iterable[Part], counts: dict[str, int]) -> Iterator[Part]:
+    """The parts, those whose rows were counted before with their number, so that they are skipped.
+
+    Args:
+        parts: in order.
+        counts: rows by file; those of files that are read to their end are noted here.
+    """
+    for part in parts:
+        if part.rows is not None:
+            yield part
+        elif part.where in counts:
+            rows = counts[part.where]
+            yield replace(part, rows=rows, read=partial(_read_counted, part, rows))
+        else:
+            yield replace(part, read=partial(_read_and_count, part, counts))
+
+
+def _read_and_count(
+    part: Part, counts: dict[str, int], columns: Columns, positions: Positions
+) -> Iterator[Row]:
+    counted = _Counted(part.read(columns, positions))
+    yield from counted
+    counts[part.where] = counted.count
+
+
+def _read_counted(part: Part, rows: int, columns: Columns, positions: Positions) -> Iterator[Row]:
+    found = 0
+    for _, row in picked(part.read(columns, positions), positions):
+        found += 1
+        yield row
+    if found < len(positions):
+        raise DataError(
+            part.where,
+            "has changed since it was read first",
+            got="fewer rows",
+            expected=f"{rows:,} rows",
+        )
 
 
 def moved(positions: Positions, by: int) -> Positions:

@@ -1,9 +1,10 @@
 """What loaders share that make samples of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from data_loaders.base import encodable, with_unique_ids
-from data_loaders.parts import Placed, placed_ids, placed_rows
+from data_loaders.parts import Part, Placed, counted_parts, placed_ids, placed_rows
 from data_loaders.rows import AnyRowsSpec, column, parts_from_spec
 from data_loaders.selecting import Positions, Selecting
 from data_loaders.types import Sample
@@ -24,10 +25,23 @@ class RowSamples(Selecting):
     ) -> None:
         self._rows, self._columns, self._id_column = rows, columns, id_column
         self.source = source
+        self._counts: dict[str, int] = {}
+
+    def known(self) -> dict[str, Any]:
+        """As `Choosing.known`; also how many rows each file has."""
+        return {**super().known(), "rows": dict(self._counts)}
+
+    def recall(self, known: Mapping[str, Any]) -> None:
+        """As `Choosing.recall`."""
+        super().recall(known)
+        self._counts.update(known.get("rows", {}))
 
     def _sample(self, placed: Placed) -> Sample:
         """A row as a sample."""
         raise NotImplementedError
+
+    def _parts(self) -> Iterator[Part]:
+        return counted_parts(parts_from_spec(self._rows), self._counts)
 
     def _id(self, placed: Placed) -> str:
         if self._id_column is None:
@@ -35,7 +49,7 @@ class RowSamples(Selecting):
         return encodable(str(column(placed.row, self._id_column, placed.where)))
 
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
-        parts = parts_from_spec(self._rows)
+        parts = self._parts()
         if self._id_column is None:
             yield from placed_ids(parts, positions)
             return
@@ -43,7 +57,7 @@ class RowSamples(Selecting):
             yield placed.place, self._id(placed)
 
     def _read(self, positions: Positions) -> Iterator[Sample]:
-        rows = placed_rows(parts_from_spec(self._rows), positions, self._columns)
+        rows = placed_rows(self._parts(), positions, self._columns)
         yield from with_unique_ids(map(self._sample, rows), self.source)
 
 

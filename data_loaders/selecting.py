@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -105,6 +105,15 @@ class Choosing:
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         """Place and id of what there is at these places; inputs need not be made."""
         raise NotImplementedError
+
+    def known(self) -> dict[str, Any]:
+        """What reading it found out, in JSON's types, for `recall` in another process."""
+        return {} if self._chosen is None else {"chosen": self._chosen.tolist()}
+
+    def recall(self, known: Mapping[str, Any]) -> None:
+        """Take over what another reading of the same data found out."""
+        if "chosen" in known:
+            self._chosen = np.array(known["chosen"], dtype=np.int64)
 
     @property
     def positions(self) -> Positions:

@@ -12,7 +12,7 @@ from calib.observe import LengthAxes, Observation, tapped_model
 from calib.progress import Advance
 from calib.stages.counting_worker import REQUEST, CountingRequest
 from calib.stages.inputs import Inputs
-from calib.stages.shard import Shard
+from calib.stages.shard import Shard, pieces
 from calib.stages.workbench import Workbench
 
 
@@ -39,8 +39,9 @@ def count_by_workers(
 ) -> Observation:
     """As `observe`, each worker with a session of its own and its share of batches and threads.
 
-    Each reads the data by itself, and has the model and one batch's activations in memory. What
-    they count is merged as they end, so that two workers' statistics are held at most.
+    Each reads its part of the data, or all of it where samples are sorted into batches, and has the
+    model and one batch's activations in memory. What they count is merged as they end, so that two
+    workers' statistics are held at most.
 
     Raises:
         InputError: what a worker reports.
@@ -48,6 +49,8 @@ def count_by_workers(
     """
     backend, split = bench.backend, inputs.calibration
     shards = shard.split(counting_workers(bench, inputs, shard))
+    whole = split.stretch(shard)
+    stretches = [None] * len(shards) if whole is None else pieces(whole, len(shards))
     threads = bench.executor.threads(backend.spec.threads, backend.threads, len(shards))
     total = _Total()
     with tapped_model(backend, graph, taps, folder, axes) as (model, optimized):
@@ -64,8 +67,9 @@ def count_by_workers(
                 length_axes=dict(axes),
                 outputs=tuple(str(value.name) for value in graph.graph.outputs),
                 scored=inputs.task_output.name,
+                stretch=None if stretch is None else (stretch.start, stretch.stop),
             )
-            for share, count in zip(shards, threads, strict=True)
+            for share, stretch, count in zip(shards, stretches, threads, strict=True)
         ]
         work = Work(
             handler="calib.stages.counting_worker:count",

@@ -31,6 +31,7 @@ class CountingRequest:
         batch_axes: see `Batches`.
         shared_shapes: see `Batches`.
         shard: which batches.
+        stretch: their first number and the one behind the last, if they lie side by side.
         taps: what to count.
         length_axes: see `observe`.
         outputs: see `observe`.
@@ -48,6 +49,7 @@ class CountingRequest:
     length_axes: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     scored: str
+    stretch: tuple[int, int] | None = None
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """The batches of its shard with their numbers in the whole data."""
@@ -57,9 +59,7 @@ class CountingRequest:
             axes=self.batch_axes,
             shared_shapes=self.shared_shapes,
         )
-        for number, batch in enumerate(split.batches()):
-            if self.shard.has(number):
-                yield number, batch
+        return split.of_shard(self.shard, None if self.stretch is None else range(*self.stretch))
 
 
 REQUEST = TypeAdapter(CountingRequest)

@@ -207,9 +207,8 @@ def _formulas(bench: Workbench) -> list[Calibrator]:
 
 
 def _batches(inputs: Inputs, shard: Shard) -> Iterator[tuple[int, Batch]]:
-    for number, batch in enumerate(inputs.calibration.batches()):
-        if shard.has(number):
-            yield number, batch
+    split = inputs.calibration
+    return split.of_shard(shard, split.stretch(shard) if shard.of > 1 else None)
 
 
 def _groups(

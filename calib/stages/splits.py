@@ -8,6 +8,7 @@ from calib.config import Experiment
 from calib.graph.load import Model
 from calib.results import ModelRecord
 from calib.stages.batch_axes import BatchAxes
+from calib.stages.shard import Shard
 from calib.stages.typed import typed
 from data_loaders import (
     Batch,
@@ -39,15 +40,20 @@ class Origin:
         spec: as the config has it.
         dtypes: of the model's inputs.
         drop_not_finite: whether samples with NaN or infinity are left out.
+        known: what a first reading found out; see `Choosing.known`.
     """
 
     spec: DataSpec
     dtypes: dict[str, str]
     drop_not_finite: bool
+    known: dict[str, Any] = field(default_factory=dict)
 
     def samples(self) -> Any:
         """The data set, in the types that the model takes."""
-        data = typed(data_set_from_spec(self.spec), self.dtypes)
+        source: Any = data_set_from_spec(self.spec)
+        if self.known:
+            source.recall(self.known)
+        data = typed(source, self.dtypes)
         return FiniteSamples(data) if self.drop_not_finite else data
 
 
@@ -87,6 +93,22 @@ class Batches:
             if samples is None or fixed is None or len(batch) == fixed:
                 yield self._shaped(batch)
 
+    def of_shard(self, shard: Shard, stretch: range | None) -> Iterator[tuple[int, Batch]]:
+        """The batches of a shard with their numbers.
+
+        Args:
+            shard: which.
+            stretch: the numbers, where batches are stretches of the data: no other sample is made.
+        """
+        if stretch is not None:
+            size = self.axes.size or self.batch_size
+            samples = self.data.part(stretch.start * size, stretch.stop * size)
+            yield from enumerate(self.batches(samples), stretch.start)
+            return
+        for number, batch in enumerate(self.batches()):
+            if shard.has(number):
+                yield number, batch
+
     def stack(self, samples: Sequence[Sample]) -> Batch:
         """One batch of these samples."""
         return self._shaped(stack(samples, self._pad_values, self.axes.inputs))
@@ -121,6 +143,22 @@ class Split(Batches):
         """Number of batches."""
         return -(-self.scan.samples // self.batch_size)
 
+    def stretch(self, shard: Shard) -> range | None:
+        """The numbers of a shard's batches, if batches are stretches of the data.
+
+        They are where nothing puts samples into another order (all are of one length, no input is
+        shared by a batch), none is left out, and the data set can be read in part.
+        """
+        axes = (axis for found in self.scan.shapes.values() if len(found) == 1 for axis in found)
+        if (
+            any(low != high for low, _, high in axes)
+            or None in self.axes.inputs.values()
+            or self.scan.dropped
+            or not hasattr(self.data, "part")
+        ):
+            return None
+        return shard.stretch(self.batch_count)
+
 
 def open_split(experiment: Experiment, name: str, model: Model) -> Split:
     """A split of the config, read once, in the types that the model takes.
@@ -131,11 +169,11 @@ def open_split(experiment: Experiment, name: str, model: Model) -> Split:
     drop = experiment.data.non_finite == "drop"
     dtypes = {spec.name: spec.dtype for spec in model.record.inputs}
     origin = Origin(getattr(experiment.data, name), dtypes, drop)
-    data = typed(data_set_from_spec(origin.spec), dtypes)
+    data: Any = typed(data_set_from_spec(origin.spec), dtypes)
     found = scan(data, f"data.{name}", drop_not_finite=drop)
     return Split(
         data=FiniteSamples(data) if drop else data,
         batch_size=experiment.data.batch_size,
-        origin=origin,
+        origin=replace(origin, known=data.known() if hasattr(data, "known") else {}),
         scan=found,
     )

@@ -30,9 +30,15 @@ class _Typed:
         return getattr(self._source, name)
 
     def __iter__(self) -> Iterator[Sample]:
-        for sample in self._source:
-            inputs = {name: self._cast(sample, name, a) for name, a in sample.inputs.items()}
-            yield replace(sample, inputs=inputs)
+        return map(self._narrowed, self._source)
+
+    def part(self, begin: int, end: int) -> Iterator[Sample]:
+        """Some of its samples, if the data set can give them."""
+        return map(self._narrowed, self._source.part(begin, end))  # type: ignore[attr-defined]
+
+    def _narrowed(self, sample: Sample) -> Sample:
+        inputs = {name: self._cast(sample, name, a) for name, a in sample.inputs.items()}
+        return replace(sample, inputs=inputs)
 
     def _cast(self, sample: Sample, name: str, array: Array) -> Array:
         wanted = self._narrow.get(name)
