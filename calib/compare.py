@@ -66,6 +66,26 @@ def save_outputs(
             raise BackendError(runner.name, f"cannot run: {error}") from error
 
 
+def move_batch(source: Path, target: Path, number: int) -> None:
+    """Take the only batch's file out of a folder that `save_outputs` fills, and give it a number.
+
+    Args:
+        source: what was given to `save_outputs`.
+        target: where `outputs` are put together.
+        number: of the batch among all, from 0.
+    """
+    (path,) = (source / "outputs").iterdir()
+    (target / "outputs").mkdir(exist_ok=True)
+    path.rename(target / "outputs" / f"{number:0{len(path.stem)}d}{path.suffix}")
+
+
+def move_batches(source: Path, target: Path) -> None:
+    """Take all batches' files out of a folder into another, under their numbers."""
+    (target / "outputs").mkdir(exist_ok=True)
+    for path in (source / "outputs").iterdir():
+        path.rename(target / "outputs" / path.name)
+
+
 def read_outputs(folder: Path) -> Iterator[dict[str, Array]]:
     """The outputs that `save_outputs` kept, batch by batch: array by output name."""
     with _quiet_polygraphy():

@@ -113,6 +113,7 @@ class OnnxRuntime:
                 expected=" or ".join(ort.get_available_providers()),
             )
         self.spec = spec
+        self.reduced = reduced
         self._asks_exact = not (reduced or sums_bytes_exactly())
         self.threads = spec.threads or len(os.sched_getaffinity(0))
 
@@ -194,9 +195,10 @@ class OnnxRuntime:
         finally:
             nowhere.unlink(missing_ok=True)
 
-    def runner(self, model_path: Path, name: str) -> Any:
-        """See `Backend.runner`."""
-        return OnnxrtRunner(lambda: self._session(model_path, self._options()), name=name)
+    def runner(self, model_path: Path, name: str, *, spinning: bool = True) -> Any:
+        """See `Backend.runner`; for `spinning` see `engine`."""
+        options = self._options(spinning=spinning)
+        return OnnxrtRunner(lambda: self._session(model_path, options), name=name)
 
     def describe(self) -> dict[str, str]:
         """See `Backend.describe`."""

@@ -62,9 +62,3 @@ def failure(shard: str, how: str, words: str) -> BackendError:
         f"{shard} {how}: {last_words(words)}",
         fix="Run it again with --jobs 1, which says more.",
     )
-
-
-def shares(total: int, parts: int) -> list[int]:
-    """So many threads shared out evenly; at least one for each part."""
-    each, over = divmod(total, parts)
-    return [max(1, each + (number < over)) for number in range(parts)]

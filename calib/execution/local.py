@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from calib.errors import BackendError
-from calib.execution.ledger import WHERE, Ledger, failure, shares
+from calib.execution.ledger import WHERE, Ledger, failure
 from calib.execution.spec import LocalSpec
 from calib.execution.work import Take, Work
 from calib.execution.worker import error_from
@@ -45,10 +45,6 @@ class LocalExecutor:
     def __init__(self, spec: LocalSpec) -> None:
         self.workers = spec.workers
         self._attempts = spec.attempts
-
-    def threads(self, asked: int, usable: int, shards: int) -> Sequence[int]:  # noqa: ARG002 - protocol
-        """See `Executor.threads`: those of one process, shared out."""
-        return shares(usable, shards)
 
     def run(self, work: Work, folder: Path, advance: Advance, take: Take) -> None:
         """See `Executor.run`.

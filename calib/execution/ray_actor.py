@@ -101,7 +101,9 @@ def placed(files: Mapping[str, Array], digest: str, root: Path) -> Path:
         if not folder.is_dir():
             with hidden_folder(root, digest) as filling:
                 for name, content in files.items():
-                    content.tofile(filling / name)
+                    path = filling / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    content.tofile(path)
                 filling.rename(folder)
     return folder / next(iter(files))
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from calib.errors import BackendError
-from calib.execution.ledger import WHERE, Ledger, failure, shares
+from calib.execution.ledger import WHERE, Ledger, failure
 from calib.execution.ray_actor import digest_of, makeup
 from calib.execution.ray_session import RaySession, import_ray, refuse_client
 from calib.execution.spec import RaySpec
@@ -51,12 +51,6 @@ class RayExecutor:
         self._spec = spec
         self._opened: RaySession | None = None
         self._pool: _Pool | None = None
-
-    def threads(self, asked: int, usable: int, shards: int) -> Sequence[int]:
-        """See `Executor.threads`: on a cluster, the CPUs of a worker's share."""
-        if self._spec.address is None:
-            return shares(usable, shards)
-        return [asked or self._session.cpus_each(self.workers)] * shards
 
     def run(self, work: Work, folder: Path, advance: Advance, take: Take) -> None:
         """See `Executor.run`."""
@@ -174,7 +168,10 @@ class _Pool:
 
     def model(self, work: Work) -> tuple[str, Any]:
         """The digest of the work's model, and a reference to it in the object store."""
-        files = {path.name: path for path in (work.model, *work.beside)}
+        files = {
+            path.relative_to(work.model.parent).as_posix(): path
+            for path in (work.model, *work.beside)
+        }
         digest = digest_of(files)
         if digest != self._model[0]:
             content = {name: np.fromfile(path, np.uint8) for name, path in files.items()}

@@ -1,6 +1,6 @@
 """What workers are given, and what gives it to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ class Work:
         handler: `module:function` of a `Handler`, importable by the workers.
         requests: one a shard, JSON.
         model: what all of them run.
-        beside: files that the model refers to, in its folder.
+        beside: files that the model refers to, below its folder.
     """
 
     handler: str
@@ -40,19 +40,6 @@ class Executor(Protocol):
     """
 
     workers: int
-
-    def threads(self, asked: int, usable: int, shards: int) -> Sequence[int]:
-        """Threads for the worker of each shard.
-
-        Args:
-            asked: what the config says of a session; 0 if it leaves it open.
-            usable: what one process would take on this machine.
-            shards: how many work at once.
-
-        Raises:
-            BackendError: if the workers cannot be reached.
-        """
-        ...
 
     def run(self, work: Work, folder: Path, advance: Advance, take: Take) -> None:
         """Have every request done; a shard whose worker dies is done again.

@@ -105,13 +105,22 @@ def model_sha256(path: Path) -> str:
     """
     sha = hashlib.sha256()
     try:
-        for part in [path, *_external_files(path, _read_proto(path))]:
+        for part in files_of_model(path):
             with part.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     sha.update(chunk)
     except OSError as error:
         raise ModelError(str(path), f"external data cannot be read: {error}") from error
     return sha.hexdigest()
+
+
+def files_of_model(path: Path) -> tuple[Path, ...]:
+    """The file, and its external data files.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    return (path, *_external_files(path, _read_proto(path)))
 
 
 def _read_proto(path: Path) -> onnx.ModelProto:

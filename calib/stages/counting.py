@@ -12,7 +12,8 @@ from calib.observe import LengthAxes, Observation, tapped_model
 from calib.progress import Advance
 from calib.stages.counting_worker import REQUEST, CountingRequest
 from calib.stages.inputs import Inputs
-from calib.stages.shard import Shard, pieces
+from calib.stages.shard import Shard
+from calib.stages.share import shares
 from calib.stages.workbench import Workbench
 
 
@@ -37,7 +38,7 @@ def count_by_workers(
     folder: Path,
     advance: Advance,
 ) -> Observation:
-    """As `observe`, each worker with a session of its own and its share of batches and threads.
+    """As `observe`, each worker with a session of its own and its share of the batches.
 
     Each reads its part of the data, or all of it where samples are sorted into batches, and has the
     model and one batch's activations in memory. What they count is merged as they end, so that two
@@ -48,28 +49,20 @@ def count_by_workers(
         BackendError: if one dies again and again.
     """
     backend, split = bench.backend, inputs.calibration
-    shards = shard.split(counting_workers(bench, inputs, shard))
-    whole = split.stretch(shard)
-    stretches = [None] * len(shards) if whole is None else pieces(whole, len(shards))
-    threads = bench.executor.threads(backend.spec.threads, backend.threads, len(shards))
+    workers = counting_workers(bench, inputs, shard)
     total = _Total()
     with tapped_model(backend, graph, taps, folder, axes) as (model, optimized):
         requests = [
             CountingRequest(
                 optimized=optimized,
-                backend=backend.spec.model_copy(update={"threads": count}),
-                origin=split.origin,
-                batch_size=split.batch_size,
-                batch_axes=split.axes,
-                shared_shapes=dict(split.shared_shapes),
-                shard=share,
+                backend=bench.shared_runtime,
+                share=share,
                 taps=taps,
                 length_axes=dict(axes),
                 outputs=tuple(str(value.name) for value in graph.graph.outputs),
                 scored=inputs.task_output.name,
-                stretch=None if stretch is None else (stretch.start, stretch.stop),
             )
-            for share, stretch, count in zip(shards, stretches, threads, strict=True)
+            for share in shares(split, shard, workers)
         ]
         work = Work(
             handler="calib.stages.counting_worker:count",

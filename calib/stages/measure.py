@@ -18,6 +18,8 @@ from calib.record import Precision
 from calib.results import TensorError
 from calib.stages.calibrate import Calibration, Candidate
 from calib.stages.inputs import Inputs
+from calib.stages.splits import Split
+from calib.stages.validating import save_by_workers, validating_workers
 from calib.stages.workbench import Workbench
 from calib.store import sha256_from_file, write_atomically
 from data_loaders import Batch
@@ -43,16 +45,25 @@ def run_outputs(bench: Workbench, inputs: Inputs, candidate: Candidate) -> Path:
     }
 
     def make(folder: Path, advance: Advance) -> None:
-        if candidate.plan is not None and bench.builder is not None:
-            runner = make_runner(candidate.plan, bench.builder.spec.kind, candidate.name)
+        if validating_workers(bench, inputs, candidate) > 1:
+            save_by_workers(bench, inputs, candidate, folder, advance)
         else:
-            runner = bench.backend.runner(candidate.runs, candidate.name)
-        save_outputs(runner, split.batches(), folder, advance)
+            _save_here(bench, split, candidate, folder, advance)
         if candidate.precision is Precision.FP32:
             refuse_broken_reference(folder, inputs.task_output.name, split.batches())
 
     title = f"validate {candidate.name}"
     return bench.artifact("outputs", title, key, make, split.scan.samples).path
+
+
+def _save_here(
+    bench: Workbench, split: Split, candidate: Candidate, folder: Path, advance: Advance
+) -> None:
+    if candidate.plan is not None and bench.builder is not None:
+        runner = make_runner(candidate.plan, bench.builder.spec.kind, candidate.name)
+    else:
+        runner = bench.backend.runner(candidate.runs, candidate.name)
+    save_outputs(runner, split.batches(), folder, advance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,15 @@ class Workbench:
         self.timings.append(StageRecord(name=title, seconds=seconds, reused=found.reused))
         return found
 
+    @property
+    def shared_runtime(self) -> OnnxRuntimeSpec:
+        """How workers run a model: with the threads of this process.
+
+        With another number a MatMul of few rows is split otherwise, a thread that is left with one
+        row takes another kernel, and its sums are rounded differently.
+        """
+        return self.backend.spec.model_copy(update={"threads": self.backend.threads})
+
     @contextmanager
     def engine(self, graph: Graph, *, spinning: bool = True) -> Iterator[OnnxRuntimeEngine]:
         """An engine of a graph that is only run here and now; see `OnnxRuntime.engine`.
@@ -168,6 +177,11 @@ def open_workbench(
     asked = experiment.quantization
     runtime = spec if isinstance(spec, OnnxRuntimeSpec) else spec.reference
     sources = [Path(str(package.__file__)).parent for package in (calib, data_loaders)]
+    if executor is not None and executor.workers > 1 and not runtime.threads:
+        progress.note(
+            f"{executor.workers} workers, each with the threads of one process, for the same bits; "
+            "backend.threads=1 is quicker, with the same bits for any number of workers"
+        )
     store = Store(experiment.output.store)
     store.sweep()
     return Workbench(

@@ -5,7 +5,6 @@ import pytest
 
 from calib.errors import BackendError
 from calib.execution import LocalSpec, open_executor
-from calib.execution.ledger import shares
 from calib.execution.local import LocalExecutor
 
 
@@ -51,11 +50,6 @@ def test_a_killed_process_leaves_less_room_for_the_others(tmp_path):
     done = checks.Doing(executor, tmp_path, {"a": {"step": 0, "signal": "SIGKILL"}})()
     names = [name for name, _, _ in done.lines()]
     assert names == ["b"] * 4 + ["c"] * 4 + ["a"] * 4
-
-
-def test_threads_are_shared_out_and_nobody_goes_without():
-    assert shares(8, 3) == [3, 3, 2]
-    assert shares(2, 4) == [1, 1, 1, 1]
 
 
 def test_the_config_says_how_many_and_jobs_overrides_it():

@@ -21,10 +21,17 @@ from calib.config import load_experiment
 from calib.errors import ConfigError, InputError
 from calib.execution import RaySpec, open_executor
 from calib.execution.ray_executor import RayExecutor
-from calib.pipeline import run_calibration
+from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Silent
 from calib.stages.shard import Shard
 
+QUICK = (
+    "throughput.batch_sizes=[]",
+    "engines.fp16=false",
+    "analysis.layer_samples=0",
+    "analysis.audit_samples=0",
+    "calibration.calibrators=[{kind: minmax}]",
+)
 LOADER = """
 import os, signal, time
 import numpy as np
@@ -73,13 +80,13 @@ def loaded(tmp_path, monkeypatch):
     Path("config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-def counted(name, *overrides):
-    target = Path(name)
-    experiment = load_experiment(
-        Path("config.yaml"), [f"output.store={target.stem}-store", *overrides]
-    )
-    run_calibration(experiment, Silent(), Shard(), target)
-    return target.read_bytes()
+def experiment(store, *overrides):
+    return load_experiment(Path("config.yaml"), [f"output.store={store}", *QUICK, *overrides])
+
+
+def ran(store, *overrides):
+    run_experiment(experiment(store, *overrides), Silent())
+    return checks.kept(Path(store))
 
 
 def test_actors_share_the_work(executor, tmp_path, capfd):
@@ -107,17 +114,17 @@ def test_a_fault_comes_out_with_its_last_words(executor, tmp_path):
 
 
 @pytest.mark.usefixtures("executor")
-def test_actors_count_to_the_bytes_of_one_process_though_one_is_killed(loaded, cluster):
+def test_a_run_on_actors_keeps_the_bytes_of_one_process_though_one_is_killed(loaded, cluster):
     harmed = "data.calibration.args.harm=killed"
-    alone = counted("one.npz", harmed)
+    alone = ran("one", harmed)
     Path("readings").unlink()
     ray = f"execution={{kind: ray, workers: 2, address: '{cluster.address}'}}"
-    assert counted("two.npz", harmed, ray) == alone
+    assert ran("two", harmed, ray) == alone
     assert Path("killed").exists()
     here = str(os.getpid())
     readers = [pid for pid in Path("readings").read_text().split() if pid != here]
-    # Two actors, and the killed one's shard again: by the other, or by one that replaced it.
-    assert len(readers) == 3
+    # Two shards of calibration, the killed one's again, two each of FP32's and of INT8's outputs.
+    assert len(readers) == 2 + 1 + 2 + 2
 
 
 @pytest.mark.usefixtures("executor", "loaded")
@@ -127,8 +134,9 @@ def test_a_sample_that_fails_is_told_as_in_one_process(cluster):
     said = []
     for kind in ("execution.kind=local", ray):
         Path("driver").write_text("0", encoding="utf-8")
+        made = experiment("x", "data.calibration.args.harm=nan", kind)
         with pytest.raises(InputError) as caught:
-            counted("x.npz", "data.calibration.args.harm=nan", kind)
+            run_calibration(made, Silent(), Shard(), Path("x.npz"))
         said.append(str(caught.value))
     assert said[0] == said[1]
     assert "row-000050" in said[0]

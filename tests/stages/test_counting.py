@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import execution_checks as checks
 import models
 import onnx
 import pytest
@@ -99,6 +100,9 @@ def test_a_run_of_several_processes_finds_what_that_of_one_finds(loaded):
         run_experiment(experiment(f"output.store=store-{jobs}"), Silent(), jobs).result
         for jobs in (1, 2)
     )
+    alone, shared = (checks.kept(Path(f"store-{jobs}")) for jobs in (1, 2))
+    assert shared == alone
+    assert len(alone) == 1 + 2 * 7
     assert one.calibration.activations == two.calibration.activations
     assert one.verdict == two.verdict
     assert [c.model_sha256 for c in one.candidates] == [c.model_sha256 for c in two.candidates]
