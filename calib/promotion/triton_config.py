@@ -135,6 +135,7 @@ def _parameters(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "calib.candidate", package.candidate.name
     yield "calib.model_sha256", package.candidate.model_sha256
     yield "calib.verdict", verdict_text(package)
+    yield "calib.measured_with", measured_with(package)
     if served.backend == ONNXRUNTIME and served.session:
         yield "intra_op_thread_count", str(served.session.get("threads", 0))
         yield "inter_op_thread_count", "1"
@@ -142,6 +143,12 @@ def _parameters(facts: Facts) -> Iterator[tuple[str, str]]:
     entries = served.session.get("entries", {})
     for key, value in entries.items():
         yield (f"calib.{key}" if key in served.lost_entries else key), str(value)
+
+
+def measured_with(package: Package) -> str:
+    """The runtime and its version: a server with another one may round otherwise."""
+    machine = package.result.environment
+    return f"{machine.backend} {machine.backend_details.get('version', '')}".strip()
 
 
 def verdict_text(package: Package) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_versions_count_on_and_the_old_one_stays_for_a_rollback(tmp_path):
     assert "version 1, which is there already, for version 2" in line
     assert (home / "config.pbtxt").read_text() == tuned
     assert (home / "2" / "model.onnx").read_bytes() == new.model.read()
+
+
+def test_two_at_once_are_two_versions(tmp_path):
+    made = [mlp_package(tmp_path, seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda package: promote(tmp_path, package), made))
+    home = tmp_path / "repository" / "net"
+    found = {(home / str(n) / "model.onnx").read_bytes() for n in (1, 2, 3, 4)}
+    assert found == {package.model.read() for package in made}
+    assert list(written(tmp_path).version_policy.specific.versions) == [4]
 
 
 def test_a_version_can_be_given(tmp_path):
