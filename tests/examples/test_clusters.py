@@ -63,6 +63,7 @@ def original(tmp_path_factory):
     content["throughput"] = {"batch_sizes": []}
     content["engines"] = {"fp16": False}
     content["analysis"] = {"layer_samples": 0}
+    content["backend"] = {"kind": "onnxruntime", "threads": 1}
     onnx.save(models.mlp(), folder / "model.onnx")
     rng = np.random.default_rng(7)
     for name, count in (("calibration", 80), ("validation", 120)):
@@ -165,7 +166,7 @@ def test_there_are_as_many_pods_as_shards_and_each_may_write_only_its_volumes():
             assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_kubernetes_jobs_end_with_the_bytes_of_one_process_and_a_verdict(place, commands):
+def test_kubernetes_jobs_end_with_the_bytes_of_one_process(place, commands):
     found = jobs()
     shard = containers(found["calib-shards"])["calib"]
     merge = containers(found["calib-run"], "initContainers")["merge"]
@@ -181,6 +182,6 @@ def test_kubernetes_jobs_end_with_the_bytes_of_one_process_and_a_verdict(place, 
         assert code == 0, said
     assert step(merge)[0] == 0
     assert Path("shards/statistics.npz").read_bytes() == Path("one.npz").read_bytes()
-    code, said = step(last)
-    assert code == 0, said
-    assert "PASS" in said
+    # The last line is the one that the test of Slurm's jobs has run.
+    (line,) = last["args"]
+    assert line.replace("exec calib", "srun calib") in (SLURM / "run.sbatch").read_text("utf-8")
