@@ -184,7 +184,7 @@ def calibrate_command(
     ],
     overrides: Overrides = None,
     shard: Annotated[
-        str, typer.Option(metavar="K/N", help="Only every N-th batch, from the K-th on.")
+        str, typer.Option(metavar="K/N", help="Only the K-th of N parts of the batches.")
     ] = "1/1",
     jobs: Jobs = None,
 ) -> None:

@@ -1,6 +1,7 @@
 """Pictures in rows: the same samples as of folders, for every kind of label."""
 
 import io
+import json
 
 import datasets
 import numpy as np
@@ -183,3 +184,39 @@ def test_folders_behind_a_url_give_the_samples_of_folders_here(folder, server):
     (folder / "cat" / "6.png").write_bytes(b"torn")
     with pytest.raises(DataError, match=r"http://.*/set/cat/6.png: is no image"):
         list(data(kind="images", path=f"{server.url}/set"))
+
+
+def test_what_belongs_to_pictures_may_lie_behind_a_url_too(tmp_path, server):
+    for kind in ("pictures", "masks", "labels"):
+        (tmp_path / kind).mkdir()
+    for number in range(3):
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(picture(number))
+        (tmp_path / "masks" / f"{number}.png").write_bytes(picture(number, mode="L"))
+    (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "table.tsv").write_text("file\ttext\n0.png\ta\n2.png\tb\n")
+    records = [{"id": n, "file_name": f"{n}.png"} for n in range(3)]
+    boxes = [{"image_id": 1, "category_id": 7, "bbox": [3, 2, 6, 4]}]
+    content = {"images": records, "annotations": boxes, "categories": [{"id": 7, "name": "a"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+
+    def sets(root):
+        pictures = {"images": f"{root}/pictures"}
+        yield data(kind="masks", masks=f"{root}/masks", **pictures)
+        yield data(kind="yolo", labels=f"{root}/labels", classes=["a"], **pictures)
+        yield data(kind="coco", annotations=f"{root}/coco.json", **pictures)
+        yield data(kind="text_images", table=f"{root}/table.tsv", **pictures)
+
+    for here, there in zip(sets(tmp_path), sets(server.url), strict=True):
+        assert [s.id for s in there] == [s.id for s in here]
+        for one, two in zip(here, there, strict=True):
+            assert one.digest() == two.digest()
+            assert repr(one.label) == repr(two.label)
+        assert [s.id for s in there.part(1, 2)] == [s.id for s in here][1:2]
+    for name, message in (
+        ("9.png", r"/pictures/9.png: there is no such file"),
+        ("../coco.json", "leads out of the folder"),
+    ):
+        (tmp_path / "table.tsv").write_text(f"file\ttext\n{name}\ta\n")
+        lines = list(sets(server.url))[3]
+        with pytest.raises(DataError, match=message):
+            list(lines)
