@@ -112,8 +112,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(folder):
-    """A sweep of four points, timed, and the file that it is of."""
-    file = folder.config("whole", **TIMED)
+    """A sweep of four points, and the file that it is of."""
+    file = folder.config("whole")
     return file, swept(file)
 
 
@@ -146,7 +146,7 @@ def test_the_front_is_what_brute_force_finds(whole):
     }
     assert {t.number for t in trials if t.on_front} == expected
     for trial in trials:
-        assert trial.cost == pytest.approx(1 / trial.speedup)
+        assert trial.cost == trial.size_ratio
         assert trial.accuracy == trial.loss_bound > trial.loss
 
 
@@ -205,9 +205,6 @@ def test_a_sweep_goes_on_after_a_kill_and_repeats_no_finished_trial(folder):
     assert len(runs(found)) == len(found.record.trials) == 4
     points = [tuple(p.items()) for p in read_base(file, []).space.points()]
     assert sorted(by_settings(found.record)) == sorted(points)
-    again = swept(file)
-    assert runs(again) == runs(found)
-    assert again.record.trials == found.record.trials
 
 
 def test_without_labels_agreement_with_fp32_is_what_is_bounded(folder):
@@ -276,23 +273,22 @@ def test_the_winner_is_written_as_an_experiment_that_gives_its_run(whole):
         assert f'href="../{trial.run_id}/report.html"' in page
 
 
-def test_the_winner_is_the_most_accurate_of_those_that_are_as_fast_for_all_that_is_known(whole):
-    passing = [t for t in whole[1].record.trials if t.verdict is Verdict.PASS]
-    fastest = max(passing, key=lambda t: t.speedup)
-    as_fast = [t for t in passing if t.speedup_high >= fastest.speedup_low]
-    assert whole[1].record.winner == min(as_fast, key=lambda t: (t.accuracy, t.cost)).number
-
-
 def test_side_by_side_makes_the_same_trials_with_the_same_models(folder, whole):
     space = {**SPACE, "quantization.exclude": {"values": [["fc2"]]}}
     file = folder.config("beside", space, **TIMED)
     found = swept(file, f"output.store={folder.path / 'another-store'}", jobs=2).record
     theirs = by_settings(whole[1].record)
     assert len(found.trials) == 2
+    assert "median latency over FP32's at batch 4" in found.cost_words
+    passing = [t for t in found.trials if t.verdict is Verdict.PASS]
+    fastest = max(passing, key=lambda t: t.speedup)
+    # Of those whose speed cannot be told from the fastest's, the most accurate.
+    as_fast = [t for t in passing if t.speedup_high >= fastest.speedup_low]
+    assert found.winner == min(as_fast, key=lambda t: (t.accuracy, t.cost)).number
     for key, trial in by_settings(found).items():
+        assert trial.cost == pytest.approx(1 / trial.speedup)
         assert trial.model_sha256 == theirs[key].model_sha256
-        assert trial.loss_bound is not None
-        assert trial.speedup is not None
+        assert trial.loss == theirs[key].loss
         stages = load_result(folder.path / "beside/small" / trial.run_id).stages
         reused = {stage.name: stage.reused for stage in stages}
         assert not reused["speed"]  # taken alone, when the others were done
