@@ -87,9 +87,7 @@ def measure(
     outputs = {c.name: run_outputs(bench, inputs, c) for c in candidates}
     reference = outputs[Precision.FP32]
     judged = [
-        files.slicer.scored(
-            _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
-        )
+        _judged(bench, inputs, calibration, c, Outputs(reference, outputs[c.name]), files)
         for c in candidates
     ]
     facts = explain_tails(bench, inputs, calibration, judged, known)
@@ -148,7 +146,7 @@ def _judged(
     found = analyse_candidate(bench, inputs, candidate, outputs, files.on_row(candidate))
     heads = analyse_heads(bench, inputs, candidate, outputs)
     broken = (f"{found.not_finite} samples have NaN or infinity in their output",)
-    return CandidateRecord(
+    record = CandidateRecord(
         name=candidate.name,
         precision=candidate.precision,
         calibrator=candidate.calibrator,
@@ -168,6 +166,7 @@ def _judged(
         moved=None if is_reference else found.moved,
         warnings=candidate.warnings + (broken if found.not_finite else ()),
     )
+    return files.slicer.scored(record, found.part)
 
 
 def _is_emulated(bench: Workbench, candidate: Candidate) -> bool:

@@ -16,6 +16,7 @@ from calib.results import (
     GroupCount,
     LatencyRecord,
     LeftAloneRecord,
+    MetricScore,
     ModelRecord,
     Precision,
     RunResult,
@@ -34,6 +35,7 @@ from calib.results import (
     Verdict,
     WeightRecord,
 )
+from calib.results.metrics import COARSE
 
 NASTY = "<script>alert('1')</script> & \"quoted\" \x1b[31m =cmd()"
 
@@ -91,7 +93,21 @@ def score(**changes):
     return TaskScore(**{**values, **changes})
 
 
-def slice_score(name, samples, worsened, improved):
+def slice_score(name, samples, worsened, improved, loss=None):
+    """A slice; `loss` is what a metric without unit loses, with bounds 0.9 to either side."""
+    figure = None
+    if loss is not None:
+        figure = MetricScore(
+            name="score",
+            title="score of a sample",
+            unit="",
+            higher_is_better=True,
+            value=20.0 - loss,
+            reference=20.0,
+            resampled_losses=tuple(loss + 2 * q - 1 for q in COARSE),
+            resamples=400,
+            samples=samples,
+        )
     return SliceScore(
         family="source",
         name=name,
@@ -100,6 +116,7 @@ def slice_score(name, samples, worsened, improved):
         worsened=worsened,
         improved=improved,
         flips=worsened + improved,
+        figure=figure,
     )
 
 
@@ -133,7 +150,7 @@ def candidate(name="int8-minmax", **changes):
         ),
         "tail": (sample(),),
         "moved": moved(),
-        "slices": (slice_score("forum", 120, 5, 1), slice_score("mail", 80, 1, 1)),
+        "slices": (slice_score("forum", 120, 5, 1, 3.0), slice_score("mail", 80, 1, 1, 1.0)),
         "latency": (latency(2.0),),
         "engines": (engine(),),
     }

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from calib.results import ClassScore, FlipSummary, SampleVerdict, TaskKind, TaskScore
+from calib.results import ClassScore, FlipSummary, MetricScore, SampleVerdict, TaskKind, TaskScore
 from calib.tasks.base import Kind
 from calib.tasks.judging import Tally, Verdict, judge, vanished
 from data_loaders.types import Array, Sample
@@ -104,6 +104,10 @@ class ScoreAccumulator:
         counts = self._classes.setdefault(label, [0, 0, 0, 0, 0])
         for index, value in enumerate((1, right, reference_right, lost, gained)):
             counts[index] += value
+
+    def part(self, ids: Sequence[str]) -> MetricScore | None:
+        """See `Tally.part`."""
+        return self._tally.part(ids)
 
     def flips(self) -> FlipSummary:
         """The predictions that differ from FP32's."""

@@ -2,14 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from calib.errors import DataError
-from calib.results import PairedScore, SampleVerdict, SliceScore
+from calib.results import MetricScore, PairedScore, SampleVerdict, SliceScore
 from data_loaders.types import Sample
 
 CLASS, COLUMNS, LENGTH, BRIGHTNESS, CONFIDENT = (
@@ -26,6 +26,7 @@ _NUMBERS_MIN = 8
 
 Features = Mapping[str, str | float]
 """What is known of one sample beside its label: metadata, length, brightness."""
+Figure = Callable[[Sequence[str]], MetricScore | None]
 
 
 class SlicesSpec(BaseModel):
@@ -61,6 +62,7 @@ class Outcome:
         flipped: whether their answers differ.
         probability: that FP32 gave its prediction; None if it gives none.
         rival_right: FP16; None where there is no such answer.
+        score_lost: by how much the sample's score is worse than FP32's.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Outcome:
     flipped: bool
     probability: float | None = None
     rival_right: bool | None = None
+    score_lost: float = 0.0
 
     @property
     def is_right(self) -> bool:
@@ -77,25 +80,29 @@ class Outcome:
         return self.both_right or self.lost < 0
 
 
-def outcome(verdict: SampleVerdict, *, has_classes: bool) -> Outcome | None:
+def outcome(
+    verdict: SampleVerdict, *, has_classes: bool, needs_label: bool = True
+) -> Outcome | None:
     """What became of a sample; None without a label.
 
     Args:
-        verdict: of a kind of task whose answers are right or wrong.
+        verdict: of the sample.
         has_classes: whether label and prediction are names of classes: other answers are cut short
             in a verdict, so that FP16's cannot be told right from wrong by them.
+        needs_label: whether nothing is known of a sample without a label.
     """
-    if verdict.label is None:
+    if verdict.label is None and needs_label:
         return None
     rival = verdict.fp16 if has_classes else None
     return Outcome(
         verdict.id,
-        verdict.label if has_classes else "",
+        verdict.label or "" if has_classes else "",
         {"worsened": 1, "improved": -1}.get(verdict.flip, 0),
         verdict.prediction == verdict.label and verdict.flip != "improved",
         verdict.flip != "",
         verdict.reference_probability,
         None if rival is None else rival.prediction == verdict.label,
+        verdict.margin_loss,
     )
 
 
@@ -188,7 +195,10 @@ def _ranges(numbers: Mapping[str, float], buckets: int) -> dict[str, str]:
 
 
 def slice_scores(
-    outcomes: Sequence[Outcome], families: Mapping[str, Mapping[str, str]], spec: SlicesSpec
+    outcomes: Sequence[Outcome],
+    families: Mapping[str, Mapping[str, str]],
+    spec: SlicesSpec,
+    figure: Figure | None = None,
 ) -> tuple[SliceScore, ...]:
     """What became of the samples of each slice, sorted by family and name.
 
@@ -196,12 +206,16 @@ def slice_scores(
         outcomes: of the labelled samples.
         families: see `assignments`.
         spec: whether by class, and by FP32's confidence.
+        figure: the task's own on some samples, by their ids, where counts alone do not tell.
     """
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for found in outcomes:
         for key in _slices_of(found, families, spec):
             groups.setdefault(key, []).append(found)
-    return tuple(_score(*key, group) for key, group in sorted(groups.items()))
+    return tuple(
+        _score(*key, group, figure and figure([o.id for o in group]))
+        for key, group in sorted(groups.items())
+    )
 
 
 def _slices_of(
@@ -215,7 +229,9 @@ def _slices_of(
     yield from ((name, own[found.id]) for name, own in families.items() if found.id in own)
 
 
-def _score(family: str, name: str, group: Sequence[Outcome]) -> SliceScore:
+def _score(
+    family: str, name: str, group: Sequence[Outcome], figure: MetricScore | None
+) -> SliceScore:
     return SliceScore(
         family=family,
         name=name,
@@ -224,6 +240,7 @@ def _score(family: str, name: str, group: Sequence[Outcome]) -> SliceScore:
         worsened=sum(o.lost > 0 for o in group),
         improved=sum(o.lost < 0 for o in group),
         flips=sum(o.flipped for o in group),
+        figure=figure,
     )
 
 

@@ -3,7 +3,7 @@
 import base64
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from calib.results import (
     PERCENTILES,
     ConfidentFlips,
     FlipSummary,
+    MetricScore,
     Precision,
     RivalAnswer,
     SampleVerdict,
@@ -32,13 +33,14 @@ OnVerdict = Callable[[SampleVerdict], None]
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What one candidate's answers came to."""
+    """What one candidate's answers came to; `part` is its figure on some samples, by their ids."""
 
     score: TaskScore
     flips: FlipSummary
     tail: tuple[SampleVerdict, ...]
     moved: TailSummary
     not_finite: int
+    part: Callable[[Sequence[str]], MetricScore | None]
 
 
 def analyse(
@@ -68,7 +70,9 @@ def analyse(
         moved.add(judged.verdict)
         not_finite += judged.verdict.margin == float("-inf")
         on_row(judged.verdict)
-    return Analysis(scores.score(), scores.flips(), worst.ranked(), moved.summary(), not_finite)
+    return Analysis(
+        scores.score(), scores.flips(), worst.ranked(), moved.summary(), not_finite, scores.part
+    )
 
 
 def with_probabilities(verdict: SampleVerdict, task: Task, pair: SamplePair) -> SampleVerdict:

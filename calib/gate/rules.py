@@ -22,6 +22,7 @@ from calib.gate.sampled import (
 from calib.gate.statistics import Interval
 from calib.gate.tails import confident_flips, margin_loss_p99, saturation
 from calib.gate.task_rules import TASK_RULES
+from calib.gate.worst_loss import worst_slice_loss
 from calib.results import CandidateRecord
 
 
@@ -203,6 +204,7 @@ RULES = (
         worst_slice_drop,
         sampled=True,
     ),
+    Rule("worst_slice_loss_max", "worst slice's loss", "", worst_slice_loss, sampled=True),
     Rule("flips_pct_max", "predictions unlike FP32's", "%", flips, sampled=True),
     Rule("worsened_pct_max", "right in FP32, wrong now", "%", worsened, sampled=True),
     Rule(

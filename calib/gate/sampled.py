@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calib.gate.facts import SPAN, Facts, Found
-from calib.gate.resampling import bootstrap_interval, growth_pct, mean_of, with_unseen
+from calib.gate.facts import Facts, Found
+from calib.gate.resampling import bootstrap_interval, growth_pct, mean_of
 from calib.gate.sample_size import scaled_samples, share_samples
 from calib.gate.statistics import (
     Interval,
@@ -17,9 +17,8 @@ from calib.gate.statistics import (
     tango_interval,
 )
 from calib.gate.worst import Slice, pooled, samples_to_decide, worst_slice
-from calib.gate.worst_loss import Part, pooled_parts, worst_part
-from calib.results import ClassMetric, ClassScore, Verdict
-from calib.results.metrics import loss_bounds
+from calib.gate.worst_loss import worst_figure
+from calib.results import ClassScore, Verdict
 
 TANGO = "Tango's score interval, corrected"
 _UNKNOWN = "this run was made by a version that kept no paired counts: run it again"
@@ -89,7 +88,7 @@ def worst_class_drop(facts: Facts) -> Found:
     score, limits = facts.candidate.score, facts.limits
     limit = limits.worst_class_drop_points_max or 0.0
     if score is not None and not score.classes and score.by_class:
-        return _worst_figure(score.by_class, limits.worst_class_min_samples, limit, facts.alpha)
+        return worst_figure(score.by_class, limits.worst_class_min_samples, limit, facts.alpha)
     known = _class_slices(score.classes if score else ())
     if known is None:
         return Found(None, 0, _UNKNOWN)
@@ -99,32 +98,12 @@ def worst_class_drop(facts: Facts) -> Found:
     return _worst(slices, limit, facts.alpha)
 
 
-def _worst_figure(
-    classes: Sequence[ClassMetric], samples_min: int, limit: float, alpha: float
-) -> Found:
-    if not all(c.samples for c in classes):
-        return Found(None, 0, _UNKNOWN)
-    parts = []
-    for c in classes:
-        bounds = loss_bounds(c.resampled_losses, alpha)
-        # Even where too little was resampled, a class's figure is between 0 and 100 %.
-        found = Interval(*bounds) if bounds else Interval(c.loss, c.loss)
-        parts.append(
-            Part(
-                "class",
-                c.name,
-                c.samples,
-                c.loss,
-                with_unseen(found, c.loss, c.samples, alpha, SPAN),
-                f"{c.value:.2f} % against {c.reference:.2f} %",
-            )
-        )
-    return worst_part(pooled_parts(parts, samples_min), limit, alpha)
-
-
 def worst_slice_drop(facts: Facts) -> Found:
     """Accuracy lost by the slice that loses most."""
     limits = facts.limits
+    if facts.counts() is None and any(s.figure is not None for s in facts.candidate.slices):
+        why = "no answer of this kind is right or wrong: set worst_slice_loss_max"
+        return Found(None, 0, why)
     families: dict[str, list[Slice]] = {}
     for s in facts.candidate.slices:
         counts = PairedCounts(s.samples, s.worsened, s.improved, s.right)

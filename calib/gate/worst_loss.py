@@ -11,15 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from calib.gate.facts import Found
+from calib.gate.facts import SPAN, Facts, Found, loss_interval
+from calib.gate.resampling import SAMPLES_MIN, with_unseen
 from calib.gate.sample_size import scaled_samples
 from calib.gate.statistics import Interval, holm
-from calib.results import Verdict
+from calib.results import ClassMetric, MetricScore, SliceScore, Verdict
+from calib.results.metrics import loss_bounds
 
 METHOD = (
     "paired percentile bootstrap of the samples, with room for unseen ones; Holm's correction "
     "before a part fails"
 )
+_UNKNOWN = "this run was made by a version that kept no resampled losses: run it again"
 _SHOWN = 3
 
 
@@ -45,6 +48,67 @@ class Part:
 
     def __str__(self) -> str:
         return f"{self.family} {self.name}"
+
+
+def worst_slice_loss(facts: Facts) -> Found:
+    """What the task's metric loses in the slice that loses most."""
+    limits = facts.limits
+    families: dict[str, list[Part]] = {}
+    for s in facts.candidate.slices:
+        if s.figure is not None and s.figure.loss is not None:
+            families.setdefault(s.family, []).append(_slice_part(s, s.figure, facts.alpha))
+    parts = [p for f in families.values() for p in pooled_parts(f, limits.worst_slice_min_samples)]
+    if not parts:
+        if facts.candidate.slices:
+            return Found(None, 0, "classes are counted: set worst_slice_drop_points_max")
+        return Found(None, 0, "no labelled samples, or nothing to slice them by")
+    return worst_part(parts, limits.worst_slice_loss_max or 0.0, facts.alpha)
+
+
+def _slice_part(found: SliceScore, figure: MetricScore, alpha: float) -> Part:
+    samples = figure.samples or found.samples
+    bounds = loss_interval(figure, samples, alpha)
+    # A bootstrap of very few knows nothing; of a share it is known at least how far it can fall.
+    bears = figure.unit == "%" or samples >= SAMPLES_MIN
+    return Part(
+        found.family,
+        found.name,
+        samples,
+        0.0 if figure.loss is None else figure.loss,
+        bounds if bears else None,
+        f"{figure.title} {figure.text} against {figure.reference_text}",
+    )
+
+
+def worst_figure(
+    classes: Sequence[ClassMetric], samples_min: int, limit: float, alpha: float
+) -> Found:
+    """What the class that loses most loses of its figure, in points.
+
+    Args:
+        classes: one at least.
+        samples_min: classes with fewer samples are pooled.
+        limit: of the loss.
+        alpha: chance of either error.
+    """
+    if not all(c.samples for c in classes):
+        return Found(None, 0, _UNKNOWN)
+    parts = []
+    for c in classes:
+        bounds = loss_bounds(c.resampled_losses, alpha)
+        # Even where too little was resampled, a class's figure is between 0 and 100 %.
+        found = Interval(*bounds) if bounds else Interval(c.loss, c.loss)
+        parts.append(
+            Part(
+                "class",
+                c.name,
+                c.samples,
+                c.loss,
+                with_unseen(found, c.loss, c.samples, alpha, SPAN),
+                f"{c.value:.2f} % against {c.reference:.2f} %",
+            )
+        )
+    return worst_part(pooled_parts(parts, samples_min), limit, alpha)
 
 
 def pooled_parts(parts: Sequence[Part], samples_min: int) -> list[Part]:

@@ -100,6 +100,13 @@ def _slices(result: RunResult) -> Iterator[str]:
         yield "Slices that a search came upon (exploratory, no limit is held against them):"
         yield ""
         for s in candidate.found_slices[:_SHOWN]:
+            if s.loss is not None:
+                yield (
+                    f"- {_inert(s.condition)}: {_inert(s.score)} loses {s.loss:.3g} on average "
+                    f"of {s.samples:,}; elsewhere {s.rest_loss or 0:.3g} of "
+                    f"{s.rest_samples:,}; p = {s.p_value:.2g}"
+                )
+                continue
             yield (
                 f"- {inert(s.condition)}: {s.worsened} worsened, {s.improved} improved of "
                 f"{s.samples:,}; elsewhere {s.rest_worsened} and {s.rest_improved} of "

@@ -34,6 +34,11 @@ class SliceScore(Record):
     worsened: int = Field(description="FP32 right, candidate wrong.")
     improved: int = Field(description="FP32 wrong, candidate right.")
     flips: int = Field(description="Predictions unlike FP32's.")
+    figure: MetricScore | None = Field(
+        default=None,
+        description="What the kind's first metric is on the slice, or the mean of its samples' "
+        "scores where that says more of few samples; None of classification, which counts.",
+    )
 
 
 class FoundSlice(Record):
@@ -46,6 +51,13 @@ class FoundSlice(Record):
     rest_samples: int = Field(description="All other samples of that half.")
     rest_worsened: int
     rest_improved: int
+    loss: float | None = Field(
+        default=None,
+        description="Mean loss of the samples' scores, where these were searched; above 0 is "
+        "worse.",
+    )
+    rest_loss: float | None = Field(default=None, description="The same of all other samples.")
+    score: str = Field(default="", description="What a sample's score is, in words.")
     p_value: float = Field(
         description="Chance of so much more loss than elsewhere, were there none; Holm-corrected "
         "for the number of slices shown."

@@ -52,8 +52,10 @@ class Kind(Protocol, Generic[A, T]):
     """A kind of task.
 
     A kind may also have `reads_all = True`, if a value that is not finite anywhere in its outputs
-    spoils the answer; `by_class(statistics)`, its figure for each class by name; and the functions
-    of `HasClasses`, `Gathering`, `Weighing`, `Resting`, `Drawing` and `Collecting`.
+    spoils the answer; `slices_by_score = True`, if its first metric says little of few samples, so
+    that the mean of their scores stands for it; `scores_are_judged = False`, if a sample's score
+    alone is neither good nor bad; `by_class(statistics)`, its figure for each class by name; and
+    the functions of `HasClasses`, `Gathering`, `Weighing`, `Resting`, `Drawing` and `Collecting`.
     """
 
     @property

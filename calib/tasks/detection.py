@@ -62,6 +62,7 @@ class Detection:
         Metric("matched_score_pct", "score of the boxes that match"),
     )
     sample_metric = Metric("f1_pct", "F1 of the boxes seen")
+    slices_by_score = True
 
     def __init__(
         self, spec: DetectionSpec, names: Sequence[str], class_names: Sequence[str] = ()

@@ -31,6 +31,7 @@ class Embedding:
     )
     sample_metric = Metric("cosine", "cosine to FP32's", unit="")
     reads_all = True
+    slices_by_score = True
 
     def __init__(self, spec: EmbeddingSpec, names: Sequence[str]) -> None:
         self._pooling = spec.pooling

@@ -18,9 +18,12 @@ from calib.tasks.resampling import (
     perfect,
     quantiles,
     resampled_losses,
+    resampled_means,
 )
 from data_loaders.types import Array, Sample
 
+_OF_PARTS = 400
+"""Resamples of a part of the samples: there are many parts."""
 Flip = Literal["", "worsened", "improved", "sideways", "unlabelled"]
 
 
@@ -133,6 +136,7 @@ class Tally:
         self._kind, self._resamples = kind, resamples
         self._labelled: dict[str, tuple[Any, Any]] = {}
         self._agreement: dict[str, Any] = {}
+        self._scores: dict[str, tuple[float, float]] = {}
         self._together: tuple[Any, Any] | None = None
         self._losses: Losses | None = None
         self.reference_right: int | None = None
@@ -146,6 +150,40 @@ class Tally:
             if verdict.reference.is_right is not None:
                 self.reference_right = (self.reference_right or 0) + verdict.reference.is_right
         self._agreement[sample_id] = verdict.agreement.statistics
+        self._scores[sample_id] = verdict.score, verdict.reference_score
+
+    def part(self, ids: Sequence[str]) -> MetricScore | None:
+        """The kind's first metric on a part of the samples, with bounds of what is lost there.
+
+        Where that says little of few samples, the mean of their scores stands for it.
+
+        Args:
+            ids: of the part; samples that were not added count for nothing.
+        """
+        names = sorted(name for name in set(ids) if name in self._scores)
+        if not names:
+            return None
+        if getattr(self._kind, "slices_by_score", False):
+            return self._mean_score(names)
+        pairs = [self._labelled[name] for name in names if name in self._labelled]
+        if not pairs:
+            return None
+        ours, theirs = (gathered(self._kind, [pair[side] for pair in pairs]) for side in (0, 1))
+        metric = self._kind.metrics[0]
+        own, reference = self._kind.summarise(ours), self._kind.summarise(theirs)
+        losses = resampled_losses(self._kind, ours, theirs, _OF_PARTS, with_classes=False)
+        found = _score(
+            metric, own[metric.name], reference[metric.name], losses.metrics[metric.name]
+        )
+        return _coarse(found, losses.metrics[metric.name], len(pairs))
+
+    def _mean_score(self, names: Sequence[str]) -> MetricScore:
+        metric = self._kind.sample_metric
+        own, reference = np.array([self._scores[name] for name in names], dtype=np.float64).T
+        falls = resampled_means(own, reference, _OF_PARTS)
+        losses = falls if metric.higher_is_better else -falls
+        found = _score(metric, float(own.mean()), float(reference.mean()), losses)
+        return _coarse(found, losses, len(names))
 
     @property
     def labelled(self) -> int:
@@ -237,6 +275,13 @@ def _score(
         resampled_losses=quantiles(losses, QUANTILES),
         resamples=len(losses),
         samples=samples,
+    )
+
+
+def _coarse(found: MetricScore, losses: Floats, samples: int) -> MetricScore:
+    """With what a figure of one part of many needs, and no more."""
+    return found.model_copy(
+        update={"resampled_losses": quantiles(losses, COARSE), "samples": samples}
     )
 
 

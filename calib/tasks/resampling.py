@@ -41,7 +41,12 @@ def gathered(kind: Kind[Any, Any], statistics: Sequence[Any]) -> Any:
 
 
 def resampled_losses(
-    kind: Kind[Any, Any], own: Any, reference: Any | None, most: int = RESAMPLES
+    kind: Kind[Any, Any],
+    own: Any,
+    reference: Any | None,
+    most: int = RESAMPLES,
+    *,
+    with_classes: bool = True,
 ) -> Losses:
     """What is lost in each of many resamples; against perfection without reference.
 
@@ -54,6 +59,7 @@ def resampled_losses(
         own: the candidate's statistics, as `gathered` gives them.
         reference: FP32's, of the same samples.
         most: resamples, unless there are very many samples.
+        with_classes: whether figures of classes are asked for.
     """
     count = len(own)
     if _are_equal(own, reference):
@@ -67,21 +73,26 @@ def resampled_losses(
     for begin in range(0, many, _AT_ONCE):
         rows = min(_AT_ONCE, many - begin)
         weights = np.stack([drawn(rng, count) for _ in range(rows)])
-        theirs = None if reference is None else _weighed(kind, reference, weights)
-        parts.append(_losses(kind, _weighed(kind, own, weights), theirs, rows))
+        theirs = reference
+        if reference is not None:
+            theirs = _weighed(kind, reference, weights, with_classes=with_classes)
+        ours = _weighed(kind, own, weights, with_classes=with_classes and reference is not None)
+        parts.append(_losses(kind, ours, theirs, rows))
     return Losses(*(_joined(tables) for tables in zip(*parts, strict=True)))
 
 
 _Figures = dict[str, Floats]
 
 
-def _weighed(kind: Kind[Any, Any], statistics: Any, weights: Floats) -> tuple[_Figures, _Figures]:
+def _weighed(
+    kind: Kind[Any, Any], statistics: Any, weights: Floats, *, with_classes: bool
+) -> tuple[_Figures, _Figures]:
     """Metrics and figures of classes in each resample."""
     if isinstance(kind, Weighing):
         return kind.weighed(statistics, weights)
     metrics = [kind.summarise(statistics, row) for row in weights]
     classes: list[dict[str, float]] = []
-    if isinstance(kind, HasClasses):
+    if with_classes and isinstance(kind, HasClasses):
         classes = [kind.by_class(statistics, row) for row in weights]
     names = dict.fromkeys(name for row in classes for name in row)
     return (
@@ -128,6 +139,13 @@ def _joined(tables: Sequence[_Figures]) -> _Figures:
 def _are_equal(own: Any, reference: Any) -> bool:
     arrays = isinstance(own, np.ndarray) and isinstance(reference, np.ndarray)
     return arrays and np.array_equal(own, reference, equal_nan=True)
+
+
+def resampled_means(own: Floats, reference: Floats, most: int) -> Floats:
+    """By how much the mean of the samples' scores falls in each resample, float64 (resamples,)."""
+    many = int(np.clip(_WORK_MAX // max(len(own), 1), RESAMPLES_MIN, most))
+    rng, fall = np.random.default_rng(0), reference - own
+    return np.array([drawn(rng, len(own)) @ fall for _ in range(many)]) / max(len(own), 1)
 
 
 def drawn(rng: np.random.Generator, samples: int) -> Floats:

@@ -32,6 +32,7 @@ class Similarity:
         Metric("pearson_pct", "Pearson's correlation"),
     )
     sample_metric = Metric("cosine", "cosine of the pair", unit="")
+    scores_are_judged = False
 
     def __init__(self, spec: SimilaritySpec, names: Sequence[str]) -> None:
         self._spec = spec

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import records
 
-from calib.analysis.slice_search import find_slices
+from calib.analysis.slice_search import find_slices, find_slices_by_score
 from calib.analysis.slices import (
     Outcome,
     SlicesSpec,
@@ -153,3 +153,66 @@ def test_where_nothing_was_planted_a_slice_is_seldom_found():
 
 def test_a_few_losses_are_not_searched():
     assert find_slices(outcomes(50, lost=lambda i: i < 3), {}) == ()
+
+
+def scored(losses, known):
+    return [
+        Outcome(name, "", 0, both_right=False, flipped=False, score_lost=float(loss))
+        for name, loss in zip(known, losses, strict=True)
+    ]
+
+
+def surroundings(seed, count=600):
+    rng = np.random.default_rng(seed)
+    known = {
+        f"s{i}": {"source": str(rng.choice(["phone", "scan"])), "brightness": float(rng.random())}
+        for i in range(count)
+    }
+    return rng, known
+
+
+def test_a_slice_whose_scores_fall_is_found_by_them():
+    rng, known = surroundings(1)
+    losses = rng.normal(0, 1, len(known))
+    bad = [own["source"] == "phone" and own["brightness"] > 0.6 for own in known.values()]
+    losses[bad] += 2.0
+    rows = scored(losses, known)
+    found = find_slices_by_score(rows, known, "mean IoU of the picture")
+    assert "source is phone" in found[0].condition
+    assert "brightness over" in found[0].condition
+    assert found[0].loss > 1.5 > 0.2 > found[0].rest_loss
+    assert found[0].score == "mean IoU of the picture"
+    assert find_slices_by_score(rows[::-1], known, "mean IoU of the picture") == found
+    # An answer that is no number is worse than all others, and breaks nothing.
+    rows = scored(np.where(bad, np.inf, losses), known)
+    best = find_slices_by_score(rows, known, "")[0]
+    assert "source is phone" in best.condition
+    assert np.isfinite(best.loss)
+
+
+def test_where_no_scores_fall_a_slice_is_seldom_found():
+    found = 0
+    for seed in range(30):
+        rng, known = surroundings(seed)
+        found += bool(find_slices_by_score(scored(rng.normal(0, 1, len(known)), known), known, ""))
+    assert found <= 5  # 0.05 each: more have a chance of 1 in 400
+
+
+def test_what_moves_a_little_everywhere_in_a_slice_is_no_finding():
+    rng, known = surroundings(2, 4000)
+    losses = rng.normal(0, 1, len(known))
+    losses += [0.15 * (own["source"] == "phone") for own in known.values()]
+    assert find_slices_by_score(scored(losses, known), known, "") == ()
+
+
+def test_the_figure_of_a_slice_is_asked_of_its_samples_alone():
+    rows = outcomes(40)
+    known = {o.id: {"source": "xy"[int(o.id[1:]) % 2]} for o in rows}
+    spec = SlicesSpec(by=("source",))
+    asked = []
+
+    def figure(ids):
+        asked.append(sorted(ids))
+
+    slice_scores(rows, assignments(known, spec), spec, figure)
+    assert asked == [sorted(f"s{i}" for i in range(k, 40, 2)) for k in (0, 1)]

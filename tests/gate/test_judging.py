@@ -46,6 +46,7 @@ SAMPLED = {
     "macro_recall_drop_points_max": (104 / 3, 37, 35, 10, {}, NO_SCORE),
     "worst_class_drop_points_max": (5.0, 10.6, 5.0, 10.0, WORSE, NO_SCORE),
     "worst_slice_drop_points_max": (10 / 3, 8.7, 3.0, 0.0, None, {"slices": ()}),
+    "worst_slice_loss_max": (3.0, 4.0, 3.0, 1.0, {}, {"slices": ()}),
     "flips_pct_max": (5.0, 8.4, 5.0, 2.7, {}, {"flips": NO_FLIPS}),
     "worsened_pct_max": (3.0, 5.9, 3.0, 1.3, {}, NO_SCORE),
     "confident_flips_pct_max": (2.0, 5.2, 2.0, 0.5, {}, {"moved": None}),

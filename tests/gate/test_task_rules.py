@@ -179,3 +179,75 @@ def test_a_figure_of_small_objects_rests_on_the_pictures_that_have_some():
 def test_a_loss_without_bound_breaks_every_limit():
     lost = metric("r2", -np.inf, 0.9, 0.0).model_copy(update={"unit": "", "resampled_losses": ()})
     assert judged({"r2_drop_max": 0.5}, lost).verdict is Verdict.FAIL
+
+
+def slice_figure(name, samples, loss, *, unit="%", title="mean IoU"):
+    figure = metric("miou_pct", 80 - loss, 80.0, 0.0).model_copy(
+        update={
+            "title": title,
+            "unit": unit,
+            "samples": samples,
+            "resampled_losses": tuple(loss + 2 * q - 1 for q in COARSE),
+        }
+    )
+    return records.slice_score(name, samples, 0, 0).model_copy(update={"figure": figure})
+
+
+def judged_slices(limits, *slices, score=None):
+    own = score or TaskScore(kind=TaskKind.SEGMENTATION, samples=500)
+    run = records.run(records.candidate("fp32"), records.candidate(score=own, slices=slices))
+    return evaluate(run, LimitsSpec(**limits))
+
+
+@pytest.mark.parametrize(
+    ("worst", "verdict"), [(0.0, Verdict.PASS), (2.5, Verdict.INCONCLUSIVE), (20.0, Verdict.FAIL)]
+)
+def test_a_slice_of_a_kind_without_right_and_wrong_is_held_by_its_figure(worst, verdict):
+    slices = [slice_figure(f"s{k}", 400, 0.0) for k in range(4)] + [slice_figure("bad", 400, worst)]
+    rule = rule_of(judged_slices({"worst_slice_loss_max": 3.0}, *slices), "worst_slice_loss_max")
+    assert rule.verdict is verdict
+    assert rule.found == pytest.approx(worst)
+    if worst:
+        assert f"source bad: mean IoU {80 - worst:.2f} % against 80.00 %" in rule.details
+
+
+def test_among_many_slices_none_fails_by_a_little_chance():
+    # Alone the last one breaks the limit by its lower bound; of 40 one would by chance.
+    def rule(others):
+        slices = [slice_figure(f"s{k:02}", 5000, 0.0) for k in range(others)]
+        found = judged_slices({"worst_slice_loss_max": 1.0}, *slices, slice_figure("x", 5000, 2.05))
+        return rule_of(found, "worst_slice_loss_max").verdict
+
+    assert rule(0) is Verdict.FAIL
+    assert rule(40) is Verdict.INCONCLUSIVE
+
+
+def test_the_bound_of_pooled_slices_is_that_of_independent_means():
+    slices = (slice_figure("a", 30, 2.0, unit=""), slice_figure("b", 10, 6.0, unit=""))
+    limits = {"worst_slice_loss_max": 9.0, "worst_slice_min_samples": 50}
+    rule = rule_of(judged_slices(limits, *slices), "worst_slice_loss_max")
+    reach = np.hypot(0.75 * 0.9, 0.25 * 0.9)
+    assert rule.found == pytest.approx(0.75 * 2 + 0.25 * 6)
+    assert (rule.low, rule.high) == pytest.approx((rule.found - reach, rule.found + reach))
+    # A single sample has no bounds of its own: it is as unsure as those beside it.
+    alone = slice_figure("c", 1, 0.0, unit="")
+    one = rule_of(judged_slices(limits, slices[0], alone), "worst_slice_loss_max")
+    wide = np.hypot(30 / 31 * 0.9, 1 / 31 * 0.9 * 30**0.5)
+    assert one.high - one.found == pytest.approx(wide)
+    assert rule_of(judged_slices(limits, alone), "worst_slice_loss_max").verdict is (
+        Verdict.INCONCLUSIVE
+    )
+
+
+def test_each_limit_on_slices_says_which_is_meant():
+    found = judged_slices({"worst_slice_drop_points_max": 3.0}, slice_figure("a", 400, 0.0))
+    rule = rule_of(found, "worst_slice_drop_points_max")
+    assert rule.verdict is Verdict.NO_EVIDENCE
+    assert "worst_slice_loss_max" in rule.details
+    counted = records.slice_score("a", 400, 1, 0)
+    rule = rule_of(
+        judged_slices({"worst_slice_loss_max": 3.0}, counted, score=records.score()),
+        "worst_slice_loss_max",
+    )
+    assert rule.verdict is Verdict.NO_EVIDENCE
+    assert "worst_slice_drop_points_max" in rule.details
