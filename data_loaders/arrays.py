@@ -125,6 +125,10 @@ class Arrays(Selecting):
             )
         self._path = local_path(spec.path)
 
+    def total(self) -> int | None:
+        """As `Choosing.total`."""
+        return self._length(self._open())
+
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         arrays = self._open()
         for _, i in picked(range(self._length(arrays)), positions):

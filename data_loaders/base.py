@@ -86,11 +86,16 @@ def with_unique_ids(samples: Iterable[Sample], where: str) -> Iterator[Sample]:
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
-            raise DataError(
-                where, "two samples have the same id", got=repr(sample.id), fix="Make ids unique."
-            )
+            raise repeated_id(where, sample.id)
         seen.add(sample.id)
         yield sample
+
+
+def repeated_id(where: str, sample_id: str) -> DataError:
+    """What to raise of two samples of one id."""
+    return DataError(
+        where, "two samples have the same id", got=repr(sample_id), fix="Make ids unique."
+    )
 
 
 def row_id(index: int) -> str:

@@ -32,6 +32,10 @@ class Images(Selecting):
         folders = tuple(sorted(map(encodable, self._folder.folders())))
         self.class_names = spec.classes or (folders or None)
 
+    def total(self) -> int | None:
+        """As `Choosing.total`."""
+        return len(self._folder.names())
+
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         for place, name in picked(self._folder.names(), positions):
             yield place, encodable(name)

@@ -56,6 +56,10 @@ class Masks(Selecting):
             Folder(folder, spec.storage, spec.links) for folder in (spec.images, spec.masks)
         )
 
+    def total(self) -> int | None:
+        """As `Choosing.total`."""
+        return len(self._images.names())
+
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         for place, name in picked(self._images.names(), positions):
             yield place, encodable(name)

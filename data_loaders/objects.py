@@ -54,6 +54,11 @@ class Coco(Selecting):
         self._found = CocoObjects(file, spec.skip, spec.samples)
         self.class_names = spec.classes or self._found.class_names
 
+    def total(self) -> int | None:
+        """As `Choosing.total`; pictures behind those that are asked for are not counted."""
+        pictures = len(self._found.names)
+        return int(self.spec.skip) + pictures
+
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         for place, (_, name) in self._pictures(positions):
             yield place, encodable(name)
@@ -82,6 +87,10 @@ class Yolo(Selecting):
             Folder(folder, spec.storage, spec.links) for folder in (spec.images, spec.labels)
         )
         self.class_names = spec.classes or (_names(spec.names) if spec.names else None)
+
+    def total(self) -> int | None:
+        """As `Choosing.total`."""
+        return len(self._images.names())
 
     def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
         for place, name in picked(self._images.names(), positions):

@@ -36,6 +36,11 @@ class RowSamples(Selecting):
         super().recall(known)
         self._counts.update(known.get("rows", {}))
 
+    def total(self) -> int | None:
+        """As `Choosing.total`: parquet tells it, and what was read before."""
+        rows = [part.rows for part in self._parts()]
+        return None if None in rows else sum(count or 0 for count in rows)
+
     def _sample(self, placed: Placed) -> Sample:
         """A row as a sample."""
         raise NotImplementedError

@@ -115,6 +115,17 @@ class Choosing:
         if "chosen" in known:
             self._chosen = np.array(known["chosen"], dtype=np.int64)
 
+    def total(self) -> int | None:
+        """How many places the source has, where that is told without reading it through."""
+        return None
+
+    def count(self) -> int | None:
+        """How many samples it has, where that is told without making them."""
+        if self.spec.subset is not None:
+            return len(self.positions)
+        total = self.total()
+        return None if total is None else len(within(self.positions, 0, total))
+
     @property
     def positions(self) -> Positions:
         """The places of its samples in the source; they may reach beyond its end."""

@@ -1,5 +1,6 @@
 """What workers are given, and what gives it to them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ Handler = Callable[[str, Path, Path, Advance], None]
 call with the samples done. Files that lie in the folder then are whole, and may be taken away."""
 
 
+NO_MODEL = Path(os.devnull)
+"""Of work that runs none: an empty file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """Work in shards.
@@ -22,13 +27,13 @@ class Work:
     Attributes:
         handler: `module:function` of a `Handler`, importable by the workers.
         requests: one a shard, JSON.
-        model: what all of them run.
+        model: what all of them run, if it is one.
         beside: files that the model refers to, below its folder.
     """
 
     handler: str
     requests: tuple[str, ...]
-    model: Path
+    model: Path = NO_MODEL
     beside: tuple[Path, ...] = ()
 
 

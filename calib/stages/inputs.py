@@ -16,8 +16,9 @@ from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
 from calib.stages.data_checks import refuse_other_classes, refuse_small, refuse_unlike
 from calib.stages.memory import memory_notes
+from calib.stages.opening import open_split
 from calib.stages.reference import refuse_unequal, with_reference, with_shapes
-from calib.stages.splits import Split, open_split, shared_shapes
+from calib.stages.splits import Split, shared_shapes
 from calib.stages.workbench import Workbench
 from calib.tasks import kind_from_spec
 from data_loaders import Batch, refuse_overlap
@@ -70,8 +71,8 @@ def read_inputs(bench: Workbench) -> Inputs:
         output = outputs[0]
     model = with_reference(bench, model)
     with bench.timed("data"):
-        calibration = open_split(experiment, "calibration", model)
-        validation = open_split(experiment, "validation", model)
+        calibration = open_split(experiment, "calibration", model, bench)
+        validation = open_split(experiment, "validation", model, bench)
         refuse_overlap(calibration.scan, validation.scan)
         refuse_small(calibration.scan, experiment)
         axes = input_axes(

@@ -24,7 +24,8 @@ from calib.graph.selection_spec import SelectionSpec
 from calib.leftovers import hidden_folder, sweep
 from calib.results import TensorError, TensorSpec
 from calib.stages.batch_axes import input_axes
-from calib.stages.splits import Split, open_split, shared_shapes
+from calib.stages.opening import open_split
+from calib.stages.splits import Split, shared_shapes
 from data_loaders.types import Array
 
 _SCRATCH = "calib-migration"

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from calib.config import Experiment
-from calib.graph.load import Model
 from calib.results import ModelRecord
 from calib.stages.batch_axes import BatchAxes
 from calib.stages.shard import Shard
@@ -18,7 +16,6 @@ from data_loaders import (
     Scan,
     batches,
     data_set_from_spec,
-    scan,
     stack,
 )
 
@@ -50,11 +47,15 @@ class Origin:
 
     def samples(self) -> Any:
         """The data set, in the types that the model takes."""
+        data = self.unfiltered()
+        return FiniteSamples(data) if self.drop_not_finite else data
+
+    def unfiltered(self) -> Any:
+        """The same with the samples that hold NaN or infinity."""
         source: Any = data_set_from_spec(self.spec)
         if self.known:
             source.recall(self.known)
-        data = typed(source, self.dtypes)
-        return FiniteSamples(data) if self.drop_not_finite else data
+        return typed(source, self.dtypes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,22 +159,3 @@ class Split(Batches):
         ):
             return None
         return shard.stretch(self.batch_count)
-
-
-def open_split(experiment: Experiment, name: str, model: Model) -> Split:
-    """A split of the config, read once, in the types that the model takes.
-
-    Raises:
-        DataError: if it is empty or cannot be used.
-    """
-    drop = experiment.data.non_finite == "drop"
-    dtypes = {spec.name: spec.dtype for spec in model.record.inputs}
-    origin = Origin(getattr(experiment.data, name), dtypes, drop)
-    data: Any = typed(data_set_from_spec(origin.spec), dtypes)
-    found = scan(data, f"data.{name}", drop_not_finite=drop)
-    return Split(
-        data=FiniteSamples(data) if drop else data,
-        batch_size=experiment.data.batch_size,
-        origin=replace(origin, known=data.known() if hasattr(data, "known") else {}),
-        scan=found,
-    )

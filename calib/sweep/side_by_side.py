@@ -58,8 +58,7 @@ def run_side_by_side(experiments: Sequence[Experiment], advance: Advance) -> str
         ).model_dump_json()
         for e, cores in zip(wanted, _shares(len(wanted)), strict=True)
     )
-    # Each finds its model in its experiment.
-    work = Work("calib.sweep.side_by_side:work", requests, model=Path(os.devnull))
+    work = Work("calib.sweep.side_by_side:work", requests)
     executor = LocalExecutor(LocalSpec(workers=len(requests), attempts=1))
     try:
         with tempfile.TemporaryDirectory(prefix="calib-sweep-") as scratch:
