@@ -1,5 +1,6 @@
 """What Triton serves, and by which backend: what was judged, as it was measured."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import records
+import whole_runs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -17,8 +19,33 @@ import packages
 from packages import mlp_package, promote, written
 
 from calib.errors import StoreError
-from calib.promotion.package import PackedFile
+from calib.promotion.package import Package, PackedFile, files_of
 from calib.promotion.triton_schema import schema
+
+
+def test_a_run_of_ones_own_is_served_as_it_was_measured(tmp_path):
+    run = whole_runs.finished(
+        packages.mlp(16, 8),
+        {"x": np.random.default_rng(4).normal(size=(32, 16)).astype(np.float32)},
+        tmp_path,
+        throughput={"batch_sizes": [1, 4], "threads": [1], "runs": 5, "warmup_runs": 1},
+    )
+    candidate = run.result.candidate("int8-minmax")
+    files = tuple(files_of(candidate, run.directory))
+    promote(
+        tmp_path,
+        Package("net", run.result, candidate, run.result.verdict, (), run.directory, files),
+    )
+    config, version = written(tmp_path), tmp_path / "repository" / "net" / "1"
+    session = json.loads((run.directory / "models/int8-minmax/session.json").read_text())
+    measured = run.directory / "models/int8-minmax" / session["model"]
+    assert (version / "model.onnx").read_bytes() == measured.read_bytes()
+    assert config.max_batch_size == 4
+    assert config.parameters["intra_op_thread_count"].string_value == "1"
+    assert config.model_warmup[0].batch_size == 1
+    speeds = {r.batch_size: r.samples_per_second for r in candidate.latency}
+    assert list(config.dynamic_batching.preferred_batch_size) == [4] * (speeds[4] > speeds[1])
+    assert [(list(p.dims), p.name) for p in config.input] == [([16], "x")]
 
 
 def engine(package, **changes):
