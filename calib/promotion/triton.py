@@ -84,12 +84,12 @@ class TritonRepository:
         The version's folder is made beside and renamed, then config.pbtxt is replaced: until then
         it names the old version alone, which stays.
         """
-        self.root.mkdir(exist_ok=True)
-        with FileLock(self.root / _LOCK_NAME):
-            sweep(self.root, _HIDDEN)
-            work = self._work(package)
-            said = self._said(work, package)
-            with _writing(self.root):
+        with _writing(self.root):
+            self.root.mkdir(exist_ok=True)
+            with FileLock(self.root / _LOCK_NAME):
+                sweep(self.root, _HIDDEN)
+                work = self._work(package)
+                said = self._said(work, package)
                 if work.facts is not None:
                     self._put(work.facts, work.number)
                 if not work.configured:

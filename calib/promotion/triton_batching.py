@@ -43,7 +43,7 @@ def batching(
     served: Served,
     ends: Signature,
     samples: Mapping[str, Array],
-    model: ServedModel,
+    model: ServedModel | None,
 ) -> Batching:
     """What a server may do with requests that come together.
 
@@ -55,7 +55,7 @@ def batching(
         served: of it.
         ends: inputs and outputs as the server's runtime sees them.
         samples: a batch by input name; empty if none was kept.
-        model: it, open, to see where the outputs' batch is.
+        model: it, open, to see where the outputs' batch is; None if it cannot be.
     """
     axes = batch_axes(package, samples or _zeros(package), model)
     why_not = _obstacle(axes, ends)
@@ -71,7 +71,9 @@ def batching(
     return replace(found, preferred=preferred, delay_us=_delay_us(timed, preferred))
 
 
-def batch_axes(package: Package, samples: Mapping[str, Array], model: ServedModel) -> BatchAxes:
+def batch_axes(
+    package: Package, samples: Mapping[str, Array], model: ServedModel | None
+) -> BatchAxes:
     """Where the run found the batch, by the same rules."""
     record = package.result.model
     given = package.result.config.get("model", {}).get("batch_axes", {})
@@ -91,7 +93,7 @@ def batch_axes(package: Package, samples: Mapping[str, Array], model: ServedMode
         return Batch(samples=(), inputs=repeated)
 
     def shapes(batch: Batch) -> Mapping[str, tuple[int, ...]]:
-        if not samples:
+        if model is None or not samples:
             raise BackendError("outputs", "there is no batch to run")
         return {name: array.shape for name, array in model.infer(batch.inputs).items()}
 

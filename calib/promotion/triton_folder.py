@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from calib.backends.served import ServedModel
-from calib.errors import StoreError
+from calib.errors import BackendError, StoreError
 from calib.graph.signature import Signature, read_signature
 from calib.promotion.package import Package, PackedFile
 from calib.promotion.target import TargetOptions
@@ -44,14 +44,21 @@ def facts_of(package: Package, digest: str, number: int, options: TargetOptions)
     return facts
 
 
-def _ends(served: Served) -> tuple[Signature, ServedModel]:
-    """Inputs and outputs as the server's runtime sees them, and a session to see the batch."""
+def _ends(served: Served) -> tuple[Signature, ServedModel | None]:
+    """Inputs and outputs as the server's runtime sees them, and a session to see the batch.
+
+    An engine's are taken to be those of the ONNX file that it was built from, as ONNX Runtime
+    infers them; as the file says them, where ONNX Runtime does not take it.
+    """
     if not isinstance(served.source.source, Path):
         raise StoreError(served.source.name, "must be a file of the run")
     declared = read_signature(served.source.source)
-    model = ServedModel(served.source.source, served.session)
-    if served.backend != ONNXRUNTIME:
-        return declared, model
+    try:
+        model = ServedModel(served.source.source, served.session)
+    except BackendError:
+        if served.backend == ONNXRUNTIME:
+            raise
+        return declared, None
     return Signature(model.inputs, model.outputs, declared.shapeless), model
 
 

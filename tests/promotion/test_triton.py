@@ -145,6 +145,15 @@ def test_a_full_disk_leaves_the_place_as_it_was(tmp_path, monkeypatch):
     assert snapshot(tmp_path / "repository") == before
 
 
+def test_a_place_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("calib.promotion.triton.FileLock", refused)
+    with pytest.raises(StoreError, match="Permission denied"):
+        promote(tmp_path, mlp_package(tmp_path))
+
+
 def test_a_file_that_changed_since_it_was_judged_is_refused(tmp_path):
     package = mlp_package(tmp_path)
     session = package.folder / "models" / "int8-minmax" / "session.json"

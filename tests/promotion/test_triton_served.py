@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import packages
 from packages import mlp_package, promote, written
 
-from calib.errors import StoreError
+from calib.errors import BackendError, StoreError
 from calib.promotion.package import Package, PackedFile, files_of
 from calib.promotion.triton_schema import schema
 
@@ -147,3 +147,16 @@ def test_a_judged_engine_of_tensorrt_rtx_is_refused(tmp_path):
     with pytest.raises(StoreError, match="no backend for"):
         promote(tmp_path, engine(mlp_package(tmp_path), backend="tensorrt_rtx"))
     assert not list((tmp_path / "repository").glob("net"))
+
+
+def test_an_engine_of_a_model_that_onnx_runtime_does_not_take_is_served_all_the_same(tmp_path):
+    node = onnx.helper.make_node("Plugin", ["x"], ["y"], domain="somebody")
+    ends = ([packages.end("x", "float32", "n", 4)], [packages.end("y", "float32", "n", 4)])
+    proto = packages.model([node], *ends)
+    proto.opset_import.append(onnx.helper.make_opsetid("somebody", 1))
+    samples = {"x": np.ones((8, 4), np.float32)}
+    made = packages.package(tmp_path / "run", proto, samples, times=packages.TIMES)
+    promote(tmp_path, engine(made))
+    assert written(tmp_path).max_batch_size == 6
+    with pytest.raises(BackendError, match="refused it"):
+        promote(tmp_path, replace(made, name="another"))
