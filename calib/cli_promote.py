@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from calib.promotion.package import Package
+from calib.promotion.passwords import without_passwords
 from calib.promotion.promotable import Request, promotable
 from calib.promotion.target import Target, TargetOptions
 from calib.promotion.targets import open_target
@@ -104,6 +105,7 @@ def _what_to_do(verdict: RunVerdict) -> str:
 
 def _promote(package: Package, targets: dict[str, Target], *, dry_run: bool, as_json: bool) -> None:
     """Plan everywhere, then do it, place by place; what is done is said at once."""
+    targets = {without_passwords(text): target for text, target in targets.items()}
     plans = {text: target.plan(package) for text, target in targets.items()}
     done: dict[str, tuple[str, ...]] = {}
     for text, target in targets.items():

@@ -3,6 +3,7 @@
 import importlib
 
 from calib.errors import ConfigError
+from calib.promotion.passwords import without_passwords
 from calib.promotion.target import Target, TargetOptions
 
 _MODULES = {
@@ -28,13 +29,14 @@ def open_target(text: str, options: TargetOptions) -> Target:
         ConfigError: if it names none, or the packages that its kind needs are not installed.
     """
     scheme, colon, place = text.partition(":")
+    shown = without_passwords(text)
     if scheme not in _MODULES or not colon or (not place and scheme not in _ELSEWHERE):
-        raise ConfigError(f"--to {text}", "names no place", expected=_FORMS)
+        raise ConfigError(f"--to {shown}", "names no place", expected=_FORMS)
     try:
         module = importlib.import_module(_MODULES[scheme])
     except ImportError as error:
         raise ConfigError(
-            f"--to {text}",
+            f"--to {shown}",
             f"needs packages that are not installed: {error}",
             fix=f'pip install "calib[{scheme}]"',
         ) from error

@@ -1,26 +1,18 @@
 """Where an MLflow server is, and what it may be told of that."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from calib.errors import ConfigError
+from calib.promotion.passwords import without_passwords
 
 SCHEME = "mlflow:"
 _VARIABLE = "MLFLOW_TRACKING_URI"
 _SERVERS = ("http", "https", "databricks", "databricks-uc")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _EXPECTED = "mlflow:http://host:5000, mlflow:sqlite:///mlflow.db, or mlflow: alone"
-
-
-_PASSWORD = re.compile(r"(://[^/@:\s]*):[^@/\s]*@")
-
-
-def without_passwords(text: str) -> str:
-    """A text in which no URI shows its password."""
-    return _PASSWORD.sub(r"\1:***@", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +28,11 @@ class Address:
     def __str__(self) -> str:
         """Without a password: it stands in messages."""
         return without_passwords(self.uri)
+
+    @property
+    def is_database(self) -> bool:
+        """Whether MLflow opens it here, in this process."""
+        return urlsplit(self.uri).scheme.partition("+")[0] in _DATABASES
 
     @property
     def missing_file(self) -> Path | None:

@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from calib.errors import ConfigError, InputError, StoreError
-from calib.promotion.mlflow.address import Address, without_passwords
+from calib.promotion.mlflow.address import Address
+from calib.promotion.passwords import without_passwords
 
 _PIP = 'pip install "calib[mlflow]"'
 _PIP_STORE = 'pip install "mlflow>=3.1,<4", and the driver of a database other than SQLite'
@@ -37,14 +38,16 @@ _LONGEST = 300
 _DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 
 
-def check_installed() -> None:
+def check_installed(address: Address) -> None:
     """Refuse before anything else is done.
 
     Raises:
-        ConfigError: if MLflow is not there.
+        ConfigError: if MLflow, or what it needs for a database without a server, is not there.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise ConfigError("mlflow", "is not installed", fix=_PIP)
+    if address.is_database and importlib.util.find_spec("sqlalchemy") is None:
+        raise ConfigError(f"mlflow:{address}", "needs more than MLflow's client", fix=_PIP_STORE)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """MLflow's registry as a place that models are promoted to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from calib.promotion.target import TargetOptions
 from calib.results import Verdict
 
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_DONE = {"log": "logged", "register": "registered", "move": "moved", "keep": "kept"}
 _PRESENT = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
 
@@ -50,19 +51,15 @@ class MlflowRegistry:
 
     Args:
         address: of the server.
-        options: of which `alias` is taken.
+        options: of which `alias` is taken; MLflow numbers versions itself.
 
     Raises:
-        ConfigError: if the alias cannot be used, a version is asked for, or MLflow is not there.
+        ConfigError: if the alias cannot be used, or MLflow is not there.
     """
 
     def __init__(self, address: Address, options: TargetOptions) -> None:
         check_alias(options.alias)
-        if options.version is not None:
-            raise ConfigError(
-                "--version", "cannot be chosen: MLflow numbers versions itself", got=options.version
-            )
-        check_installed()
+        check_installed(address)
         self._address = address
         self._alias = options.alias
 
@@ -70,10 +67,10 @@ class MlflowRegistry:
         """See `calib.promotion.target.Target`."""
         self._check(package)
         if self._address.missing_file is not None:
-            return (f"make {self._address}", *self._steps(package, _Found()))
+            return (f"make {self._address}", *_said(self._steps(package, _Found())))
         with connected(self._address) as client:
             found = self._look(client, package)
-        return tuple(self._steps(package, found))
+        return _said(self._steps(package, found))
 
     def promote(self, package: Package) -> tuple[str, ...]:
         """See `calib.promotion.target.Target`.
@@ -82,18 +79,14 @@ class MlflowRegistry:
         there no version is made, and no alias moves before the version is there.
         """
         self._check(package)
+        made = self._address.missing_file is not None
         with connected(self._address) as client:
             found = self._look(client, package)
-            steps = tuple(self._steps(package, found))
-            if not steps:
-                return ()
-            version = found.version
-            if version is None:
-                version = self._register(client, package)
+            version = found.version or self._register(client, package)
             if found.standing.current != version:
                 move_alias(client, package.name, self._alias, version, found.standing)
-        done = f"models:/{package.name}@{self._alias} is version {version} at {self._address}"
-        return (*steps, done)
+        done = _said(self._steps(package, found, version), _DONE)
+        return (f"made {self._address}", *done) if made else done
 
     def _check(self, package: Package) -> None:
         """Refuse what was not let go, and what MLflow would not call by its name."""
@@ -126,31 +119,38 @@ class MlflowRegistry:
         is_whole = run is not None and ready_model(client, run) is not None
         return _Found(None, run.info.run_id if run else None, is_whole, has_model, standing)
 
-    def _steps(self, package: Package, found: _Found) -> Iterator[str]:
-        name, now = package.name, found.standing
+    def _steps(
+        self, package: Package, found: _Found, version: int | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """What is to be done, or was: a verb, and the rest.
+
+        Args:
+            package: what is promoted.
+            found: what was there before.
+            version: that holds it, if it is known.
+        """
+        result = package.result
         if found.version is None:
             if not found.is_whole:
-                begun = f", which was begun as {found.run}" if found.run else ""
                 files = model_files(package)
+                begun = f" (begun before, as {found.run})" if found.run else ""
                 yield (
-                    f"log run {package.result.run_id} in experiment {package.result.experiment}"
-                    f"{begun}: {len(files)} files with the model, {megabytes_of(files)}"
+                    "log",
+                    f"run {result.run_id} in experiment {result.experiment}{begun}: "
+                    f"{len(files)} files with the model, {megabytes_of(files)}",
                 )
-            new = "a new version" if found.has_model else "its first version"
-            yield f"register {package.candidate.name} as {new} of {name}"
-        if found.version is None or now.current != found.version:
-            yield from self._moves(found)
-
-    def _moves(self, found: _Found) -> Iterator[str]:
-        now = found.standing
-        target = "that version" if found.version is None else f"version {found.version}"
+            new = f"version {version}" if version is not None else "a new version"
+            yield "register", f"{package.candidate.name} as {new} of {package.name}"
+        goal, now = found.version or version, found.standing
+        if goal is not None and goal == now.current:
+            return
         came = "" if now.current is None else f" from version {now.current}"
-        back = ""
-        if found.version is not None and now.current is not None and found.version < now.current:
-            back = ", an earlier one: this rolls back"
-        yield f"move alias {self._alias}{came} to {target}{back}"
+        to = "that version" if goal is None else f"version {goal}"
+        is_back = found.version is not None and found.version < (now.current or 0)
+        back = ", an earlier one: this rolls back" if is_back else ""
+        yield "move", f"alias {self._alias}{came} to {to}{back}"
         if now.current is not None and now.previous != now.current:
-            yield f"keep version {now.current} as alias {previous_of(self._alias)}"
+            yield "keep", f"version {now.current} as alias {previous_of(self._alias)}"
 
     def _register(self, client: Any, package: Package) -> int:
         """Upload what is missing and make a version of it."""
@@ -170,6 +170,12 @@ class MlflowRegistry:
         )
         # Of two that promoted the same at once, both take the first.
         return _find_version(client, package) or int(made.version)
+
+
+def _said(
+    steps: Iterator[tuple[str, str]], verbs: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    return tuple(f"{(verbs or {}).get(verb, verb)} {rest}" for verb, rest in steps)
 
 
 def _find_version(client: Any, package: Package) -> int | None:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -97,7 +98,8 @@ class Upload:
             try:
                 model = self._fill(run)
             except BaseException:  # an interruption too
-                self._client.set_terminated(run_id, "FAILED")
+                with suppress(Exception):  # the server may be what failed
+                    self._client.set_terminated(run_id, "FAILED")
                 raise
         self._client.set_terminated(run_id, "FINISHED", end_time=self._end())
         return run_id, model.model_id
