@@ -14,8 +14,6 @@ import pytest
 import records
 import yaml
 from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "promotion"))
 from kubernetes_schemas import SCHEMAS
 
 from calib.errors import ConfigError, StoreError
@@ -136,6 +134,12 @@ def test_what_was_not_measured_is_asked_for(tmp_path, changes, settings, problem
     with pytest.raises(ConfigError, match=problem):
         target(tmp_path, **settings).promote(package(**changes))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ['a"}', "a b", "../a", "-a", "", "a" * 129])
+def test_a_name_that_triton_does_not_serve_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match="--name: is no name that Triton serves"):
+        target(tmp_path).plan(package(name=name))
 
 
 @pytest.mark.parametrize("track", ["stable", "canary"])
@@ -268,7 +272,7 @@ def alerts_of(found, kind="PrometheusRule"):
 
 
 def test_alerts_are_promql_with_the_measured_limits(tmp_path):
-    found = alerts_of(promoted(tmp_path, package(name='odd "name"'), latency_slack_pct=25))
+    found = alerts_of(promoted(tmp_path, package(name="odd.Name"), latency_slack_pct=25))
     assert set(found) == {f"CalibModel{what}" for what in ("Fails", "Gone", "Slow", "Waits")}
     limits = {}
     for name, alert in found.items():
@@ -287,7 +291,7 @@ def test_alerts_are_promql_with_the_measured_limits(tmp_path):
         walk(expression)
         assert selectors
         for matchers in selectors:
-            assert (matchers["model"], matchers["version"]) == ('odd "name"', "1")
+            assert (matchers["model"], matchers["version"]) == ("odd.Name", "1")
         if isinstance(expression, promql_parser.BinaryExpr):
             limits[name] = expression.rhs.val
     # 2 ms at the median are 2.4 ms at p99 in these records.

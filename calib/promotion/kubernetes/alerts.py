@@ -1,6 +1,5 @@
 """Alerts on what Triton counts, with thresholds from what the run measured."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,8 +34,7 @@ def has_latency(facts: Facts) -> bool:
 
 
 def _rules(facts: Facts, spec: KubernetesSpec) -> Iterator[dict[str, Any]]:
-    # Quoted as Go does, which JSON's strings are a part of.
-    series = f'model={json.dumps(facts.model)},version="{facts.version}"'
+    series = f'model="{facts.model}",version="{facts.version}"'
     if spec.namespace:
         series += f',namespace="{spec.namespace}"'
     by = "sum by (namespace, model, version)"

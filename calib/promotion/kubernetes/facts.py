@@ -13,6 +13,7 @@ from calib.promotion.kubernetes.settings import KubernetesSpec
 from calib.promotion.package import Package, PackedFile
 from calib.results import LatencyRecord
 
+_MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _NAME_MAX = 50
 """Leaves room for what is put behind it."""
 _MB = 2**20
@@ -56,8 +57,16 @@ def gather(package: Package, spec: KubernetesSpec, version: int) -> Facts:
     """The facts of a package.
 
     Raises:
-        ConfigError: if a pod's memory or processors were not measured and are not given.
+        ConfigError: if a pod's memory or processors were not measured and are not given, or Triton
+            serves no model of that name.
     """
+    if not _MODEL.fullmatch(package.name):
+        raise ConfigError(
+            "--name",
+            "is no name that Triton serves a model under",
+            got=package.name,
+            expected="letters, digits, `_`, `-` and `.`, at most 128, not beginning with - or .",
+        )
     instances = spec.instances or _instances(package)
     name = object_name(package.name)
     environment = package.result.environment
