@@ -92,7 +92,7 @@ def test_what_runs_is_a_numbered_user_who_is_not_root(name):
 def test_what_is_copied_is_in_the_repository_and_sent_to_the_builder(name):
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     sent = {line[1:] for line in ignored if line.startswith("!")}
-    assert [line for line in ignored if not line.startswith("#")][0] == "*"
+    assert next(line for line in ignored if not line.startswith("#")) == "*"
     copied = set()
     for word, text in instructions(name):
         if word == "COPY" and "--from" not in text:
