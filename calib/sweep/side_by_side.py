@@ -1,25 +1,20 @@
-"""Trials side by side in processes: everything but what is timed, which wants a quiet machine.
+"""Trials side by side: everything but what is timed, which wants a quiet machine.
 
-Each process computes a trial's stages into the shared store, with speed left out. Then the trial's
-own run, alone on the machine, finds them there, times the engines and writes the report. Where
-nothing is timed, a process makes the trial's own run.
-
-`run_side_by_side` is all that knows of processes: another way to run trials elsewhere replaces it.
+The experiment's `execution` says where: processes of this machine, or actors of a Ray cluster whose
+machines share the store's folder. Each computes a trial's stages into the store, with speed left
+out. Then the trial's own run, alone on this machine, finds them there, times the engines and writes
+the report. Where nothing is timed, a process makes the trial's own run.
 """
 
-import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from calib.analysis.tails import BesideFp16
 from calib.config import Experiment
 from calib.errors import BackendError, InputError
-from calib.execution import LocalSpec, Work
-from calib.execution.local import LocalExecutor
+from calib.execution import LocalSpec, RaySpec, Work, open_executor
 from calib.measuring import RunFiles, measure
 from calib.pipeline import run_experiment
 from calib.progress import Advance, Silent
@@ -33,39 +28,36 @@ from calib.stages.slices import open_slicer
 from calib.stages.workbench import open_workbench
 
 
-class _Request(BaseModel):
-    experiment: Experiment
-    timed: bool
-    cores: tuple[int, ...]
-
-
 def run_side_by_side(experiments: Sequence[Experiment], advance: Advance) -> str:
     """Fill the store with what these trials need, all at once; whatever fails is left to the run.
 
+    Each has the threads of one process: with fewer, ONNX Runtime would round some sums otherwise,
+    and the store would hold what no run by itself makes.
+
     Args:
-        experiments: a process for each.
+        experiments: a worker for each.
         advance: called with 1 for each that is finished.
 
     Returns:
-        Why they were broken off; empty if they were not.
+        Why one of them was broken off; empty if none was.
     """
     wanted = [e for e in experiments if not _times_itself(e)]
     if len(wanted) < 2:
         return ""
-    requests = tuple(
-        _Request(
-            experiment=_untimed(e), timed=bool(e.throughput.batch_sizes), cores=cores
-        ).model_dump_json()
-        for e, cores in zip(wanted, _shares(len(wanted)), strict=True)
-    )
-    work = Work("calib.sweep.side_by_side:work", requests)
-    executor = LocalExecutor(LocalSpec(workers=len(requests), attempts=1))
+    own = wanted[0].execution.model_copy(update={"workers": len(wanted), "attempts": 1})
+    work = Work("calib.sweep.side_by_side:work", tuple(map(_request, wanted)))
     try:
-        with tempfile.TemporaryDirectory(prefix="calib-sweep-") as scratch:
+        with open_executor(own) as executor, tempfile.TemporaryDirectory() as scratch:
             executor.run(work, Path(scratch), advance, lambda *_: None)
     except BackendError as error:
         return str(error)
     return ""
+
+
+def _request(experiment: Experiment) -> str:
+    if isinstance(experiment.execution, RaySpec):  # an actor starts no others
+        experiment = experiment.model_copy(update={"execution": LocalSpec()})
+    return experiment.model_dump_json()
 
 
 def _times_itself(experiment: Experiment) -> bool:
@@ -74,33 +66,20 @@ def _times_itself(experiment: Experiment) -> bool:
     return quantization.layout == "native" and quantization.placement == "auto"
 
 
-def _untimed(experiment: Experiment) -> Experiment:
-    nothing = experiment.throughput.model_copy(update={"batch_sizes": ()})
-    return experiment.model_copy(update={"throughput": nothing})
-
-
-def _shares(count: int) -> list[tuple[int, ...]]:
-    """The processors dealt out; each process has one at least."""
-    cores = sorted(os.sched_getaffinity(0))
-    return [tuple(cores[n::count] or [cores[n % len(cores)]]) for n in range(count)]
-
-
 def work(text: str, _model: Path, _target: Path, advance: Advance) -> None:
     """Serve a request.
 
     Args:
-        text: a `_Request` in JSON.
+        text: the experiment in JSON.
         advance: called with 1 at the end.
     """
-    request = _Request.model_validate_json(text)
-    # Not the number of threads in the config: the store knows stages by that.
-    with suppress(OSError):
-        os.sched_setaffinity(0, request.cores)
+    experiment = Experiment.model_validate_json(text)
     with suppress(InputError):  # the trial's own run meets it again, and says so
-        if request.timed:
-            _fill_store(request.experiment)
+        if not experiment.throughput.batch_sizes:
+            run_experiment(experiment, Silent())
         else:
-            run_experiment(request.experiment, Silent())
+            nothing = experiment.throughput.model_copy(update={"batch_sizes": ()})
+            _fill_store(experiment.model_copy(update={"throughput": nothing}))
     advance(1)
 
 
