@@ -103,7 +103,7 @@ def pareto_plot(found: SweepRecord) -> Markup:
         if found.limit is not None:
             axes.axhline(found.limit, color=SERIES[1], ls="--", lw=1, label="limit")
         axes.margins(x=0.16 if narrow else 0.1, y=0.14)
-        _label(axes, shown, narrow)
+        _label(axes, shown, found.limit, narrow)
         axes.set_xlabel(_axis_title(f"{found.cost_title} (left is better)", narrow))
         axes.set_ylabel(_axis_title(f"{found.accuracy_title} (down is better)", narrow))
         axes.grid(color=INK, alpha=0.25, lw=0.6)
@@ -126,10 +126,11 @@ def _draw_front(axes: Axes, front: list[TrialRecord]) -> None:
         axes.step(x, y, where="post", color=INK, lw=1.2, zorder=2, label="front")
 
 
-def _label(axes: Axes, shown: list[TrialRecord], narrow: bool) -> None:
+def _label(axes: Axes, shown: list[TrialRecord], limit: float | None, narrow: bool) -> None:
     """The front's trials by number, and by what differs where there is room.
 
-    Each label stands at the first corner of its point where it covers no point and no other label.
+    Each label stands at the first corner of its point where it covers no point, no other label and
+    not the limit.
     """
     figure: Any = axes.figure
     width, height = figure.get_size_inches() * _POINTS_AN_INCH * _AXES_SHARE
@@ -142,8 +143,11 @@ def _label(axes: Axes, shown: list[TrialRecord], narrow: bool) -> None:
         for t in shown
     }
     taken = [_Box(x - 4, y - 4, x + 4, y + 4) for x, y in places.values()]
+    if limit is not None:
+        line = (limit - low) / (high - low) * height
+        taken.append(_Box(0, line - 2, width, line + 2))
     for trial in (t for t in shown if t.on_front):
-        text = f"{trial.number}" if narrow else f"{trial.number}: {shortened(trial.label, 40)}"
+        text = f"{trial.number}" if narrow else f"{trial.number}: {shortened(trial.label, 52)}"
         x, y = places[trial.number]
         corners = [(a, b) for b in (6, -14, 18, -26) for a in (7, -7)]
         boxes = [_text_box(x + a, y + b, text, rightwards=a > 0) for a, b in corners]

@@ -1,11 +1,13 @@
 """A sweep from the config to the front: the story on one page."""
 
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
@@ -202,11 +204,18 @@ def _best_yaml(base: Base, record: SweepRecord) -> str:
         [
             f"{base.file.name} with the settings of trial {winner.number}, run {winner.run_id}:",
             *(f"  {text}" for text in overrides_of(base, winner)),
-            record.reason,
-            record.selection,
+            *textwrap.wrap(record.reason, 98),
+            *textwrap.wrap(record.selection, 98),
         ]
     )
-    return to_yaml(base.variant(winner.settings), comment)
+    return to_yaml(_unshared(base.variant(winner.settings)), comment)
+
+
+def _unshared(value: Any) -> Any:
+    """Without objects that stand in two places, for which YAML would write anchors."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _key(base: Base, parent: Path) -> str:
