@@ -18,7 +18,10 @@ from calib.terminal import complain, output_console, print_verdict, say
 
 COMMANDS = ("promote",)
 
-_FORMS = "directory:PATH, tar:FILE.tar, triton:REPOSITORY or mlflow:URI; repeat for more."
+_FORMS = (
+    "directory:PATH, tar:FILE.tar, triton:REPOSITORY, mlflow:URI or kubernetes:PATH; repeat for "
+    "more."
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,11 +11,12 @@ _MODULES = {
     "tar": "calib.promotion.tar",
     "triton": "calib.promotion.triton",
     "mlflow": "calib.promotion.mlflow",
+    "kubernetes": "calib.promotion.kubernetes",
 }
 SCHEMES = tuple(_MODULES)
 _ELSEWHERE = ("mlflow",)
 """Where no place is needed: the environment names it."""
-_FORMS = "directory:PATH, tar:PATH.tar, triton:REPOSITORY or mlflow:TRACKING_URI"
+_FORMS = "directory:PATH, tar:PATH.tar, triton:REPOSITORY, mlflow:TRACKING_URI or kubernetes:PATH"
 
 
 def open_target(text: str, options: TargetOptions) -> Target:
