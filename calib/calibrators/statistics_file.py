@@ -60,6 +60,25 @@ class StatisticsFile:
 
 def save_statistics(path: Path, content: StatisticsFile) -> None:
     """Write a statistics file; replaced whole. Equal content gives equal bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **_columns(content))
+    write_atomically(path, buffer.getvalue())
+
+
+def save_passing(path: Path, content: StatisticsFile) -> None:
+    """Write statistics that are read once and then removed: quicker, and larger.
+
+    Uncompressed, in the smallest type that holds every count.
+    """
+    columns = _columns(content)
+    counts = columns["counts"]
+    columns["counts"] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+    buffer = io.BytesIO()
+    np.savez(buffer, **columns)
+    write_atomically(path, buffer.getvalue())
+
+
+def _columns(content: StatisticsFile) -> dict[str, Any]:
     names = sorted(content.parts)
     tensors = [content.parts[name] for name in names]
     rows = [part for tensor in tensors for part in tensor.parts]
@@ -77,22 +96,19 @@ def save_statistics(path: Path, content: StatisticsFile) -> None:
             str(k): asdict(s.not_finite) for k, s in enumerate(rows) if s.not_finite.values
         },
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        header=np.array(json.dumps(header, sort_keys=True)),
-        counts=np.stack([s.counts for s in rows]) if rows else np.zeros((0, 0), np.int64),
-        exponent=np.array([s.exponent for s in rows], dtype=np.int64),
-        minimum=np.array([s.minimum for s in rows], dtype=np.float64),
-        maximum=np.array([s.maximum for s in rows], dtype=np.float64),
-        count=np.array([s.count for s in rows], dtype=np.int64),
-        zeros=np.array([s.zeros for s in rows], dtype=np.int64),
-    )
-    write_atomically(path, buffer.getvalue())
+    return {
+        "header": np.array(json.dumps(header, sort_keys=True)),
+        "counts": np.stack([s.counts for s in rows]) if rows else np.zeros((0, 0), np.int64),
+        "exponent": np.array([s.exponent for s in rows], dtype=np.int64),
+        "minimum": np.array([s.minimum for s in rows], dtype=np.float64),
+        "maximum": np.array([s.maximum for s in rows], dtype=np.float64),
+        "count": np.array([s.count for s in rows], dtype=np.int64),
+        "zeros": np.array([s.zeros for s in rows], dtype=np.int64),
+    }
 
 
 def load_statistics(path: Path) -> StatisticsFile:
-    """Read what `save_statistics` wrote.
+    """Read what `save_statistics` wrote, or `save_passing`.
 
     Raises:
         StoreError: if the file is missing, damaged, or of another format.
@@ -103,6 +119,7 @@ def load_statistics(path: Path) -> StatisticsFile:
             if header["format"] not in _READABLE:
                 raise ValueError(f"format {header['format']}, expected {FORMAT}")
             columns = {name: archive[name] for name in archive.files if name != "header"}
+        columns["counts"] = columns["counts"].astype(np.int64, copy=False)
         return StatisticsFile(
             parts=_parts(header, columns),
             made_from=header["made_from"],

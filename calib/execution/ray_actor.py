@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -28,6 +29,8 @@ from data_loaders.types import Array
 Piece = tuple[str, Any]
 _AHEAD = 8
 """Pieces that a worker may be ahead of whoever fetches them."""
+_SAY_SECONDS = 1.0
+_PIECE_BYTES = 16 * 2**20
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "polygraphy")
 
 
@@ -121,21 +124,19 @@ def pieces(name: str, request: str, model: Path) -> Iterator[Piece]:
     """Run a handler, and give what it does as it does it.
 
     Yields:
-        `done` with a number of samples; `file` with its path and bytes; at the end `error` with the
-        content of an InputError, or `fault` with the traceback of any other, if there was one.
+        `files`, each with its path and bytes; `done` with a number of samples; at the end `error`
+        with the content of an InputError, or `fault` with the traceback of any other, if there was
+        one. Not more often than each second: the driver listens to many.
     """
     said: Queue[Piece | None] = Queue(_AHEAD)
     with tempfile.TemporaryDirectory(prefix="calib-shard-") as folder:
         target = Path(folder)
-
-        def advance(count: int) -> None:
-            _send_files(target, said)
-            said.put(("done", count))
+        sender = _Sender(target, said)
 
         def work() -> None:
             try:
-                handler(name)(request, model, target, advance)
-                _send_files(target, said)
+                handler(name)(request, model, target, sender.advance)
+                sender.send()
             except InputError as error:
                 said.put(("error", content_of(error)))
             except BaseException:  # whatever it is, it is the driver that says it
@@ -147,9 +148,35 @@ def pieces(name: str, request: str, model: Path) -> Iterator[Piece]:
             yield piece
 
 
-def _send_files(folder: Path, said: "Queue[Piece | None]") -> None:
-    """Whole files leave; hidden ones are being written."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            said.put(("file", (path.relative_to(folder).as_posix(), path.read_bytes())))
-            path.unlink()
+class _Sender:
+    """What has been done since the last time, together."""
+
+    def __init__(self, folder: Path, said: "Queue[Piece | None]") -> None:
+        self._folder = folder
+        self._said = said
+        self._done = 0
+        self._last = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """So many samples more are done."""
+        self._done += count
+        if time.monotonic() - self._last >= _SAY_SECONDS:
+            self.send()
+
+    def send(self) -> None:
+        """Files leave, whole; hidden ones are being written."""
+        files, size = [], 0
+        for path in sorted(self._folder.rglob("*")):
+            own = path.relative_to(self._folder)
+            if path.is_file() and not any(part.startswith(".") for part in own.parts):
+                files.append((own.as_posix(), path.read_bytes()))
+                size += len(files[-1][1])
+                path.unlink()
+            if size > _PIECE_BYTES:
+                self._said.put(("files", files))
+                files, size = [], 0
+        if files:
+            self._said.put(("files", files))
+        if self._done:
+            self._said.put(("done", self._done))
+        self._done, self._last = 0, time.monotonic()

@@ -294,11 +294,11 @@ class _Run:
     def _got(self, task: _Task, kind: str, content: Any) -> None:
         if kind == "done":
             self._ledger.add(task.shard, content)
-        elif kind == "file":
-            name, data = content
-            path = task.target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        elif kind == "files":
+            for name, data in content:
+                path = task.target / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
         elif kind == "error":
             raise error_from(content)
         else:

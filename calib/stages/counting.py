@@ -50,7 +50,7 @@ def count_by_workers(
     """
     backend, split = bench.backend, inputs.calibration
     workers = counting_workers(bench, inputs, shard)
-    total = _Total()
+    total = Total()
     with tapped_model(backend, graph, taps, folder, axes) as (model, optimized):
         requests = [
             CountingRequest(
@@ -74,8 +74,8 @@ def count_by_workers(
     return total.observation()
 
 
-class _Total:
-    """What all workers saw; the time is that of the slowest."""
+class Total:
+    """What all workers saw, put together as they end; the time is that of the slowest."""
 
     def __init__(self) -> None:
         self._parts: dict[str, TensorParts] = {}
@@ -83,6 +83,7 @@ class _Total:
         self._slowest = (0.0, 0.0)
 
     def take(self, _: int, folder: Path) -> None:
+        """Add what a worker has written."""
         found = load_statistics(folder / "statistics.npz")
         facts = json.loads((folder / "facts.json").read_text("utf-8"))
         self._parts = {
@@ -94,4 +95,5 @@ class _Total:
         self._slowest = max(self._slowest, (facts["seconds"], facts["inference_seconds"]))
 
     def observation(self) -> Observation:
+        """As of one pass."""
         return Observation(self._parts, self._samples, self._batches, *self._slowest)

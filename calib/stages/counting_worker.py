@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
-from calib.calibrators.statistics_file import StatisticsFile, save_statistics
+from calib.calibrators.statistics_file import StatisticsFile, save_passing
 from calib.graph.taps import Tap
 from calib.observe import observe
 from calib.progress import Advance
@@ -67,6 +67,6 @@ def count(text: str, model: Path, target: Path, advance: Advance) -> None:
     content = StatisticsFile(
         found.parts, {}, ((shard.number,), shard.of), found.batches, found.samples
     )
-    save_statistics(target / "statistics.npz", content)
+    save_passing(target / "statistics.npz", content)
     facts = {"seconds": found.seconds, "inference_seconds": found.inference_seconds}
     write_atomically(target / "facts.json", json.dumps(facts))
