@@ -63,7 +63,8 @@ def sweep_command(
     with faults_logged_in(base.experiment.output.reports):
         found = run_sweep(base, plan, telling, jobs, restart=restart)
     if as_json:
-        _print_line(found.record.model_dump(mode="json"))
+        page = {"report": str(found.folder / "sweep.html")}
+        _print_line({**page, **found.record.model_dump(mode="json")})
     else:
         say("")
         print_sweep(output_console(), found.record)

@@ -1,12 +1,14 @@
 """What a sweep will cost, before it starts."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from calib.errors import StoreError
 from calib.results import RunResult, StageRecord
-from calib.rundir import load_results
+from calib.rundir import RUN_IDS, load_result
 from calib.sweep.space import Base
 from calib.sweep.study import sampler_of
 
@@ -111,11 +113,12 @@ def _is_shared(stage: StageRecord, base: Base) -> bool:
 
 def _former(folder: Path) -> RunResult | None:
     """Of the last runs the one that found least in the store: it tells what a trial costs."""
-    try:
-        results, _ = load_results(folder)
-    except StoreError:
-        return None
-    return max(results[-_RECENT:], key=lambda r: _made(r.stages), default=None)
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    results = []
+    for name in [name for name in names if re.fullmatch(RUN_IDS, name)][-_RECENT:]:
+        with suppress(StoreError):  # of another version
+            results.append(load_result(folder / name))
+    return max(results, key=lambda r: _made(r.stages), default=None)
 
 
 def _made(stages: Sequence[StageRecord]) -> float:

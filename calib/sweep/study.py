@@ -25,7 +25,9 @@ from calib.sweep_spec import AxisSpec, SweepSpec
 
 _RUN, _SECONDS, _SINCE = "run", "seconds", "since"
 _ATTEMPTS = 50
-"""Proposals of points that are known already, before one is drawn at random."""
+"""Proposals of points that are known already, before they are drawn at random; and as many then."""
+_COUNTED = 100_000
+"""Points of a space that are gone through one by one for those that are left."""
 _DIRECTIONS = ("minimize", "minimize")
 
 
@@ -195,7 +197,7 @@ class Study:
             return None if point_left is None else self._asked(point_left)
         if self._space.size is not None and self._taken_points() >= self._space.size:
             return None
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(2 * _ATTEMPTS):
             proposal = self._drawn(ordinal, attempt)
             if not self._is_taken(proposal.point):
                 return proposal
@@ -204,12 +206,13 @@ class Study:
 
     def _drawn(self, ordinal: int, attempt: int) -> Proposal:
         seed = np.random.SeedSequence([self._spec.seed, ordinal, attempt]).generate_state(1)
-        self._study.sampler = self._made_sampler(int(seed[0]))
+        name = self._sampler if attempt < _ATTEMPTS else "random"
+        self._study.sampler = self._made_sampler(name, int(seed[0]))
         return self._ask()
 
     def _any(self, ordinal: int) -> Proposal | None:
-        """A point that was not tried, where the sampler sticks to those that were."""
-        if self._space.size is None:
+        """A point that was not tried, where nearly all were; None where they cannot be counted."""
+        if self._space.size is None or self._space.size > _COUNTED:
             return None
         chosen = random.Random(f"{self._spec.seed} {ordinal}")  # noqa: S311 - no secret
         left = [point for point in self._space.points() if not self._is_taken(point)]
@@ -226,11 +229,11 @@ class Study:
         self._running[trial.number] = trial
         return Proposal(trial.number, self._point(trial.params))
 
-    def _made_sampler(self, seed: int) -> Any:
+    def _made_sampler(self, name: str, seed: int) -> Any:
         samplers = self._optuna.samplers
-        if self._sampler == "random":
+        if name == "random":
             return samplers.RandomSampler(seed=seed)
-        if self._sampler == "nsga2":
+        if name == "nsga2":
             size = max(2, min(50, self._spec.trials // 4))
             return samplers.NSGAIISampler(seed=seed, population_size=size)
         return samplers.TPESampler(seed=seed)
