@@ -16,12 +16,12 @@ from data_loaders.base import (
 )
 from data_loaders.errors import DataError
 from data_loaders.huggingface import HuggingFaceRowsSpec
+from data_loaders.locations import Location, StoredSpec, is_remote, local_path
 from data_loaders.memory import available_bytes
 from data_loaders.parts import Placed, Row
 from data_loaders.row_samples import RowSamples, needed
 from data_loaders.rows import FileRowsSpec, RowsSpec, column, rows_source
 from data_loaders.selecting import Positions, Selecting, picked
-from data_loaders.storage import Location, StoredSpec, is_remote, local_path
 from data_loaders.types import Array, Sample
 
 

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
-from data_loaders.storage import Store, is_remote, local_path, reading, tried
+from data_loaders.locations import is_remote, local_path
+from data_loaders.storage import Store, reading, tried
 
 FILES_MAX = 1_000_000
 """No pattern stands for more."""
@@ -84,15 +85,20 @@ def files_from_location(location: str, store: Store, suffixes: Collection[str]) 
         raise DataError(location, f"stands for more than {FILES_MAX:,} files")
     root = _root(location)
     if len(names) > 1:
-        found = [file for name in names for file in _files(name, root, store, suffixes)[0]]
-        single = False
+        listed = (_files(name, root, store, suffixes, is_alone=False)[0] for name in names)
+        found, single = [file for files in listed for file in files], False
     else:
-        found, single = _files(names[0], root, store, suffixes)
+        found, single = _files(names[0], root, store, suffixes, is_alone=True)
     if not found:
         raise DataError(
             location, "no file is found there", expected=f"files of {', '.join(sorted(suffixes))}"
         )
     return Files(tuple(sorted(found, key=lambda file: file.name)), single)
+
+
+def is_pattern(location: str) -> bool:
+    """Whether it may stand for several files."""
+    return re.search(r"[*?\[{]", location) is not None
 
 
 def expanded(pattern: str) -> Iterator[str]:
@@ -130,27 +136,36 @@ def _root(location: str) -> str:
 
 
 def _files(
-    location: str, root: str, store: Store, suffixes: Collection[str]
+    location: str, root: str, store: Store, suffixes: Collection[str], *, is_alone: bool
 ) -> tuple[list[DataFile], bool]:
+    """The files of one name or pattern, and whether it is a file's name."""
     if is_remote(location):
-        return _remote_files(location, root, store, suffixes)
+        return _remote_files(location, root, store, suffixes, is_alone=is_alone)
     path = local_path(location)
     base = local_path(root) if root else Path()
     if path.is_dir():
-        inner = [
-            p
-            for p in path.rglob("*")
-            if p.is_file() and _wanted(p.relative_to(path).as_posix(), suffixes)
-        ]
-        for file in inner:
-            _refuse_text_elsewhere(file, path)
-        return [_local(p, path, store) for p in inner], False
+        return [_local(p, path if is_alone else base, store) for p in _below(path, suffixes)], False
     if glob.has_magic(str(path)):
-        names = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - it may be absolute
-        return [_local(p, base, store) for p in map(Path, names) if p.is_file()], False
+        found: list[Path] = []
+        for name in glob.iglob(str(path), recursive=True):  # noqa: PTH207 - it may be absolute
+            match = Path(name)
+            if match.is_dir():
+                found += _below(match, suffixes)
+            elif suffix_of(name, suffixes):
+                found.append(match)
+        return [_local(p, base, store) for p in sorted(set(found))], False
     if not path.exists():
         raise DataError(location, "there is no such file")
     return [_local(path, base, store)], True
+
+
+def _below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of these suffixes in a folder, at any depth."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    found = [p for p in files if _wanted(p.relative_to(folder).as_posix(), suffixes)]
+    for path in found:
+        _refuse_text_elsewhere(path, folder)
+    return found
 
 
 def _local(path: Path, folder: Path, store: Store) -> DataFile:
@@ -178,19 +193,19 @@ def _refuse_text_elsewhere(path: Path, folder: Path) -> None:
 
 
 def _remote_files(
-    location: str, root: str, store: Store, suffixes: Collection[str]
+    location: str, root: str, store: Store, suffixes: Collection[str], *, is_alone: bool
 ) -> tuple[list[DataFile], bool]:
     system, path = store.system(location)
     if re.search(r"[*\[]", path):
         found = tried(location, lambda: system.glob(path))
     elif suffix_of(path, suffixes) is None and tried(location, lambda: system.isdir(path)):
-        root = location.rstrip("/") + "/"
         listed = tried(location, lambda: system.find(path))
-        above = len(path.rstrip("/")) + 1
-        found = [name for name in listed if _wanted(name[above:], suffixes)]
+        start = len(path.rstrip("/")) + 1
+        found = [name for name in listed if _wanted(name[start:], suffixes)]
+        root = location.rstrip("/") + "/" if is_alone else root
     else:
         return [DataFile(encodable(location[len(root) :]), location, store)], True
-    above = len(str(system._strip_protocol(root)).rstrip("/")) + 1  # noqa: SLF001 - fsspec's own way
+    above = len(str(system._strip_protocol(root)).rstrip("/")) + 1  # noqa: SLF001 - fsspec's own
     inside = [name for name in found if suffix_of(str(name), suffixes) is not None]
     return [
         DataFile(encodable(name[above:]), str(system.unstrip_protocol(name)), store)

@@ -7,13 +7,14 @@ from typing import Any
 from PIL import Image
 
 from data_loaders.errors import DataError
+from data_loaders.locations import is_remote, local_path
 from data_loaders.pictures import (
     SUFFIXES,
     picture_from_bytes,
     read_picture,
     refuse_outer_link,
 )
-from data_loaders.storage import Store, is_remote, local_path, tried
+from data_loaders.storage import Store, tried
 
 FILE_BYTES_MAX = 2**30
 """A remote file that is read whole is refused beyond it."""

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from data_loaders.base import encodable, label_from_value
 from data_loaders.errors import DataError
+from data_loaders.locations import is_remote, local_path
 from data_loaders.masks import MaskValues, mask_label
 from data_loaders.objects import checked_objects, object_count
 from data_loaders.parts import Placed
@@ -23,7 +24,6 @@ from data_loaders.pictures import (
 )
 from data_loaders.row_samples import RowSamples, needed
 from data_loaders.rows import PythonRowsSpec, RowsSpec, column, rows_source
-from data_loaders.storage import is_remote, local_path
 from data_loaders.targets import Frame, ObjectsTarget
 from data_loaders.types import Label, Preview, Sample
 

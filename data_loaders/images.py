@@ -9,9 +9,9 @@ from pydantic import Field
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
 from data_loaders.folders import Folder
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
 from data_loaders.selecting import Positions, Selecting, picked
-from data_loaders.storage import Location, StoredSpec
 from data_loaders.types import Preview, Sample
 
 

@@ -7,11 +7,11 @@ from pydantic import Field
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
 from data_loaders.folders import Folder
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.parts import Placed
 from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
 from data_loaders.row_samples import RowSamples, needed
 from data_loaders.rows import FileRowsSpec, column
-from data_loaders.storage import Location, StoredSpec
 from data_loaders.types import Preview, Sample
 
 

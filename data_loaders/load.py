@@ -6,16 +6,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from data_loaders.arrays import Arrays, ArraysSpec, Columns, ColumnsSpec, HuggingFaceSpec
-from data_loaders.files import suffix_of
+from data_loaders.files import is_pattern, suffix_of
 from data_loaders.image_rows import ImageRows, ImageRowsSpec
 from data_loaders.images import Images, ImagesSpec
 from data_loaders.lines import Lines, LinesSpec
+from data_loaders.locations import is_remote, local_path
 from data_loaders.masks import Masks, MasksSpec
 from data_loaders.objects import Coco, CocoSpec, Yolo, YoloSpec
 from data_loaders.python import Python, PythonSpec
 from data_loaders.questions import Squad, SquadSpec
 from data_loaders.relations import Corpus, CorpusSpec, Pairs, PairsSpec
-from data_loaders.storage import is_remote, local_path
 from data_loaders.tagged import Conll, ConllSpec
 from data_loaders.text import Text, TextSpec
 from data_loaders.text_files import FORMATS
@@ -45,7 +45,7 @@ def _is_table(spec: ArraysSpec) -> bool:
     """Whether it is of rows, and not of numpy's files."""
     if suffix_of(spec.path, (".npy", ".npz")):
         return False
-    if is_remote(spec.path) or suffix_of(spec.path, FORMATS):
+    if is_remote(spec.path) or is_pattern(spec.path) or suffix_of(spec.path, FORMATS):
         return True
     folder = local_path(spec.path)
     return folder.is_dir() and not any(folder.glob("*.npy"))

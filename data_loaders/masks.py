@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
 from data_loaders.folders import Folder
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.pictures import (
     PictureSpec,
     placed,
@@ -18,7 +19,6 @@ from data_loaders.pictures import (
     thumbnail_from_image,
 )
 from data_loaders.selecting import Positions, Selecting, picked
-from data_loaders.storage import Location, StoredSpec
 from data_loaders.targets import Frame
 from data_loaders.types import Array, Preview, Sample
 

@@ -14,10 +14,11 @@ from data_loaders.coco_objects import CocoObjects
 from data_loaders.errors import DataError
 from data_loaders.files import files_from_location
 from data_loaders.folders import Folder
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.parts import moved
 from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
 from data_loaders.selecting import Positions, Selecting, picked
-from data_loaders.storage import Location, Store, StoredSpec
+from data_loaders.storage import Store
 from data_loaders.targets import ObjectsTarget
 from data_loaders.types import Array, Preview, Sample
 

@@ -10,10 +10,11 @@ from pydantic import Field
 from data_loaders.base import encodable, with_unique_ids
 from data_loaders.errors import DataError
 from data_loaders.files import files_from_location, suffix_of
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.parts import Part, Placed, placed_rows
 from data_loaders.rows import FileRowsSpec, parts_from_spec
 from data_loaders.selecting import Positions, Selecting
-from data_loaders.storage import Location, Store, StoredSpec, reading
+from data_loaders.storage import Store, reading
 from data_loaders.targets import AnswersTarget
 from data_loaders.tokenizing import Tokenized, TokenizedSpec
 from data_loaders.types import Preview, Sample

@@ -10,10 +10,11 @@ from data_loaders.base import resolve_entry
 from data_loaders.errors import DataError
 from data_loaders.files import DataFile, files_from_location, partition_values, suffix_of
 from data_loaders.huggingface import HuggingFaceRowsSpec, huggingface_parts
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.parquet import parquet_parts
 from data_loaders.parts import Columns, Part, Reader, Row
 from data_loaders.selecting import EVERY, Positions
-from data_loaders.storage import Location, Store, StoredSpec
+from data_loaders.storage import Store
 from data_loaders.text_files import FORMATS, read_rows
 from data_loaders.webdataset import WebDatasetRowsSpec, webdataset_parts
 

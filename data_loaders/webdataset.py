@@ -17,10 +17,11 @@ from pydantic import Field
 
 from data_loaders.errors import DataError
 from data_loaders.files import DataFile, files_from_location
+from data_loaders.locations import Location, StoredSpec
 from data_loaders.parts import KEY, Columns, Part, Row
 from data_loaders.pictures import SUFFIXES as PICTURES
 from data_loaders.selecting import Ascending, Positions
-from data_loaders.storage import Location, Store, StoredSpec
+from data_loaders.storage import Store
 from data_loaders.tars import MEMBER_BYTES_MAX, SUFFIXES, Member, tar_members
 from data_loaders.types import Array
 

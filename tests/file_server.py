@@ -26,6 +26,9 @@ class FileServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, int]] = []
         self.ranges, self.cut, self.status = True, 0, None
 
+    def handle_error(self, *_):
+        """A client that hangs up is none of our errors."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"

@@ -262,3 +262,31 @@ def test_text_behind_a_link_out_of_a_folder_is_refused(tmp_path):
     (tmp_path / "set" / "a.txt").symlink_to(tmp_path / "private.txt")
     with pytest.raises(DataError, match="is a link that leads out of the folder"):
         list(rows_from_spec(FileRowsSpec(path=tmp_path / "set")))
+
+
+@pytest.mark.parametrize(
+    ("root", "form"),
+    [
+        ("local", "many/*"),
+        ("local", "many/**"),
+        ("local", "many/**/*.parquet"),
+        ("local", "many/day={0,1,2}"),
+        ("memory", "many/**/*.parquet"),
+        ("memory", "many/day={0,1,2}"),
+    ],
+)
+def test_a_pattern_may_stand_for_folders_and_finds_each_file_once(parts, root, form):
+    if root == "memory":
+        system = fsspec.filesystem("memory")
+        for path in parts.glob("many/*/*.parquet"):
+            system.pipe(f"/{parts.name}/{path.relative_to(parts)}", path.read_bytes())
+    base = str(parts) if root == "local" else f"memory://{parts.name}"
+    ids = [s.id for s in data_set_from_spec(_without_ids(f"{base}/{form}"))]
+    assert len(ids) == ROWS
+    assert ids[0] == "day=0/part.parquet/row-000000"
+    assert ids[-1] == "day=2/part.parquet/row-000249"
+
+
+def _without_ids(path):
+    content = {"kind": "arrays", "path": path, "inputs": {"x": "x"}}
+    return TypeAdapter(DataSpec).validate_python(content)
