@@ -99,6 +99,7 @@ def _figures(candidate: CandidateRecord, judged: CandidateVerdict) -> Iterator[_
         ("accuracy, %", score.reference_accuracy_pct, score.accuracy_pct, bounds),
         ("macro recall, %", score.reference_macro_recall_pct, score.macro_recall_pct, ""),
     ):
+        # A kind's own accuracy is the same figure; its bounds are the gate's only here.
         if reference is not None and own is not None:
             yield _Figure(title, number(reference), number(own), number(reference - own), known)
     for title, reference, own in (
@@ -113,7 +114,8 @@ def _figures(candidate: CandidateRecord, judged: CandidateVerdict) -> Iterator[_
             yield _Figure(title, number(reference), number(own), number(own - reference), "")
     if score.mean_cosine is not None:
         yield _Figure("mean cosine to FP32", "1", number(score.mean_cosine), NOTHING, "")
-    told = [("", m) for m in score.metrics]
+    shown = {"accuracy_pct", "macro_recall_pct"} if score.accuracy_pct is not None else set()
+    told = [("", m) for m in score.metrics if m.name not in shown]
     told += [(", FP32's answers as truth", m) for m in score.agreement]
     for against, metric in told:
         between = metric.bounds(_ALPHA)

@@ -459,7 +459,7 @@ def test_a_file_holds_one_model(tmp_path):
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("", "repository: is required and missing"),
+        ("", "does not say where pods find the Triton repository"),
         ("repository=/models", "repository is no pvc://CLAIM/FOLDER"),
         ("repository=s3://bucket/models", r"repository needs \{version\}"),
         ("repository=pvc://Claim/x", "the claim's name"),

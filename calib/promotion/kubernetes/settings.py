@@ -140,5 +140,11 @@ def read_place(text: str) -> tuple[Path, KubernetesSpec]:
         raise ConfigError(f"--to kubernetes:{text}", "is no place", expected="PATH?settings=FILE")
     content = read_yaml(Path(files[0])) if files else {}
     others = [part for part in fields if not part.startswith("settings=")]
+    if "repository" not in content and not any(p.startswith("repository=") for p in others):
+        raise ConfigError(
+            f"--to kubernetes:{text}",
+            "does not say where pods find the Triton repository",
+            expected=f"kubernetes:{path}?repository=pvc://CLAIM/FOLDER, or ?settings=FILE with it",
+        )
     where = Path(files[0]) if files else Path(f"--to kubernetes:{path}")
     return Path(path), parse(KubernetesSpec, with_overrides(content, others), where)
