@@ -408,6 +408,17 @@ def test_of_two_who_move_an_alias_at_once_one_at_least_is_told(
     assert turn >= 4
 
 
+def test_an_alias_that_another_one_moved_to_the_same_version_is_as_it_should_be(
+    server, client, package, monkeypatch
+):
+    second(server, client, package)
+    interposed(monkeypatch, "create_model_version", after=lambda: target(server).promote(newer))
+    newer = another(package, "the same by two")
+    assert target(server).promote(newer)[-1] == "kept version 1 as alias previous"
+    assert aliases(client, package) == {"champion": 3, "previous": 1}
+    assert target(server).plan(newer) == ()
+
+
 def test_a_server_that_is_not_there_is_one_message(server, package, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreError, match="cannot be reached") as raised:

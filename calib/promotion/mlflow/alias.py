@@ -98,6 +98,8 @@ def move_alias(client: Any, name: str, alias: str, version: int, before: Standin
     ticket = f"{version} {uuid.uuid4().hex}"
     client.set_registered_model_tag(name, _ticket_tag(alias), ticket)
     now = read_standing(client, name, alias)
+    if now.current == version:
+        return  # somebody else promoted the same
     if now.current != before.current:
         raise _raced(name, alias, version, now, "moved while this was promoted; it is left there")
     if now.ticket != ticket:
@@ -109,7 +111,7 @@ def move_alias(client: Any, name: str, alias: str, version: int, before: Standin
     after = read_standing(client, name, alias)
     if after.current != version:
         raise _raced(name, alias, version, after, "was moved on right away; it is left there")
-    if after.ticket != ticket:
+    if after.ticket != ticket and not after.ticket.startswith(f"{version} "):
         raise _raced(name, alias, version, after, "is being moved by somebody else as well")
 
 
