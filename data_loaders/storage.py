@@ -5,6 +5,7 @@ the config, which every run keeps.
 """
 
 import io
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +102,7 @@ class _Remote(io.RawIOBase):
         self._how = {"cache_type": "none"} if at_random else {"cache_type": "readahead"}
         self._file: Any = None
         self._at = 0
-        self._size: int | None = tried(url, lambda: self._opened().size)
+        self._size: int | None = tried(url, lambda: _size(self._opened()))
 
     def readable(self) -> bool:
         return True
@@ -147,7 +148,7 @@ class _Remote(io.RawIOBase):
                 self._path, "rb", block_size=_SEQUENTIAL_BYTES, **self._how
             )
         if self._file.tell() != self._at:
-            if self._file.size is not None:
+            if _size(self._file) is not None:
                 self._file.seek(self._at)
             while self._file.tell() < self._at:  # a stream: what was read already is passed over
                 if not self._file.read(min(self._at - self._file.tell(), _SEQUENTIAL_BYTES)):
@@ -159,6 +160,14 @@ class _Remote(io.RawIOBase):
             with suppress(Exception):
                 self._file.close()
             self._file = None
+
+
+def _size(file: Any) -> int | None:
+    """Bytes of an open file of fsspec; None where its server does not tell."""
+    if isinstance(file, io.BufferedReader):  # a copy that fsspec keeps here
+        return os.fstat(file.fileno()).st_size
+    size: int | None = file.size
+    return size
 
 
 def tried(url: str, ask: Callable[[], T], place: Callable[[], str] | None = None) -> T:

@@ -290,3 +290,13 @@ def test_a_pattern_may_stand_for_folders_and_finds_each_file_once(parts, root, f
 def _without_ids(path):
     content = {"kind": "arrays", "path": path, "inputs": {"x": "x"}}
     return TypeAdapter(DataSpec).validate_python(content)
+
+
+def test_a_copy_that_fsspec_keeps_is_fetched_once(parts, server, tmp_path):
+    options = {"filecache": {"cache_storage": str(tmp_path / "cache")}}
+    url = f"filecache::{server.url}/one.parquet"
+    first = [s.digest() for s in arrays(url, storage=options)]
+    assert first == [s.digest() for s in arrays(parts / "one.parquet")]
+    server.asked.clear()
+    assert [s.digest() for s in arrays(url, storage=options)] == first
+    assert server.sent() == 0
