@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -62,8 +63,9 @@ def content(folder):
 
 
 def test_what_passed_is_served_and_a_second_run_that_fails_moves_nothing(
-    calib, run, server, tmp_path
+    calib, run, server, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     repository, key = tmp_path / "models", tmp_path / "release.key"
     places = ("--to", f"triton:{repository}", "--to", f"mlflow:{server}")
     named = ("--name", "whole-way", "--key", f"{key}.pub", *places)
@@ -88,11 +90,9 @@ def test_what_passed_is_served_and_a_second_run_that_fails_moves_nothing(
     assert calib("verify", bundle, "--key", f"{key}.pub", "--artifact", served)[0] == 0
     client = mlflow.MlflowClient(tracking_uri=server)
     champion = client.get_model_version_by_alias("whole-way", "champion")
-    logged = mlflow.artifacts.download_artifacts(
-        artifact_uri=champion.source, tracking_uri=server, dst_path=str(tmp_path / "logged")
-    )
-    copies = list((tmp_path / "logged").rglob("*.onnx"))
-    assert judged.read_bytes() in [path.read_bytes() for path in copies], logged
+    logged = mlflow.artifacts.download_artifacts(champion.source, dst_path=str(tmp_path / "logged"))
+    copies = [path.read_bytes() for path in Path(logged).rglob("*.onnx")]
+    assert judged.read_bytes() in copies
     sample = np.load(judged.parent / "warmup.npz")
     outputs = [
         ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, dict(sample))[0]
