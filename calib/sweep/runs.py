@@ -13,7 +13,7 @@ from calib.results import RunResult
 from calib.rundir import RUN_IDS, load_result
 from calib.store import digest_from_key
 
-_NOT_ASKED = ("output", "sweep")
+_NOT_ASKED = ("execution", "output", "sweep")
 """Parts of a config that change nothing in a result."""
 
 

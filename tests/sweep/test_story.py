@@ -16,10 +16,12 @@ import onnx
 import pytest
 import yaml
 from conftest import ROOT, config
+from filelock import FileLock
 
 import calib.pipeline
 from calib.cli import main
 from calib.config import load_experiment
+from calib.errors import StoreError
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec
 from calib.pipeline import run_experiment
@@ -321,6 +323,17 @@ def test_what_ctrl_c_breaks_off_keeps_what_is_finished(folder, monkeypatch):
     anew = swept(file, restart=True)
     assert len(runs(anew)) == 4
     assert not {t.run_id for t in anew.record.trials} & {t.run_id for t in again.record.trials}
+
+
+def test_no_trial_in_time_and_a_second_sweep_beside_the_first_are_refused(folder):
+    file = folder.config("late", TWO)
+    with pytest.raises(StoreError, match="no trial was finished in time"):
+        swept(file, "sweep.timeout_minutes=1.0e-9")
+    with (
+        FileLock(folder.path / "late/small/sweep/.lock"),
+        pytest.raises(StoreError, match="another sweep of this experiment is running"),
+    ):
+        swept(file)
 
 
 def test_the_command_line_tells_the_cost_the_front_and_the_next_step(
