@@ -262,7 +262,8 @@ def _reason(winner: TrialRecord | None, best: TrialRecord | None) -> str:
 def _next_step(base: Base, winner: TrialRecord | None, best: TrialRecord | None) -> str:
     if winner is not None:
         given = " ".join(f"--set {shlex.quote(text)}" for text in overrides_of(base, winner))
-        return f"Take these settings: {given}"
+        beside = ", beside those of this command" if base.is_overridden else ""
+        return f"Take these settings{beside}: {given}"
     if best is None:
         return "See what the trials were refused for."
     if best.verdict is Verdict.INCONCLUSIVE:

@@ -97,6 +97,7 @@ class Base:
         spec: the sweep.
         space: what is tried.
         spelled_out: overrides that the points need beside their own.
+        is_overridden: whether the content is not what the file says.
     """
 
     file: Path
@@ -105,6 +106,7 @@ class Base:
     spec: SweepSpec
     space: Space
     spelled_out: tuple[str, ...] = ()
+    is_overridden: bool = False
 
     def variant(self, point: Mapping[str, str]) -> dict[str, Any]:
         """The YAML's content with a point's settings."""
@@ -125,7 +127,8 @@ def read_base(file: Path, overrides: Iterable[str]) -> Base:
     Raises:
         ConfigError: naming the field, or the part of the space, that is wrong.
     """
-    content = with_overrides(read_yaml(file), overrides)
+    given = tuple(overrides)
+    content = with_overrides(read_yaml(file), given)
     experiment = parse(Experiment, content, file)
     spec = experiment.sweep or SweepSpec()
     space = Space(spec.space or default_space())
@@ -136,7 +139,8 @@ def read_base(file: Path, overrides: Iterable[str]) -> Base:
         spelled_out = ("quantization={remedies: auto, mixed_precision: auto}",)
     content = {key: value for key, value in content.items() if key != "sweep"}
     alone = experiment.model_copy(update={"sweep": None})
-    base = Base(file, content, alone, spec, space, spelled_out)
+    own = any(not text.startswith(("sweep.", "sweep=")) for text in given)
+    base = Base(file, content, alone, spec, space, spelled_out, own)
     _check(base)
     return base
 
