@@ -352,14 +352,17 @@ def test_of_two_who_move_an_alias_at_once_one_at_least_is_told(
     assert turn >= 4
 
 
-def test_an_alias_that_another_one_moved_to_the_same_version_is_as_it_should_be(
-    server, client, package, monkeypatch
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_two_who_promote_the_same_at_once_make_one_version(
+    server, client, package, monkeypatch, when
 ):
     second(server, client, package)
-    interposed(monkeypatch, "create_model_version", after=lambda: target(server).promote(newer))
+    theirs = {when: lambda: target(server).promote(newer)}
+    interposed(monkeypatch, "create_model_version", **theirs)
     newer = another(package, "the same by two")
     assert target(server).promote(newer)[-1] == "kept version 1 as alias previous"
     assert aliases(client, package) == {"champion": 3, "previous": 1}
+    assert len(versions(client, package)) == 3
     assert target(server).plan(newer) == ()
 
 

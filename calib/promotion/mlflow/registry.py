@@ -168,8 +168,10 @@ class MlflowRegistry:
             tags=version_tags(package),
             description=package.verdict.reason,
         )
-        # Of two that promoted the same at once, both take the first.
-        return _find_version(client, package) or int(made.version)
+        first = _find_version(client, package) or int(made.version)
+        if first != int(made.version):  # somebody else promoted the same at once
+            client.delete_model_version(package.name, made.version)
+        return first
 
 
 def _said(
