@@ -15,6 +15,8 @@ from data_loaders.storage import reading
 
 _TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_LINE_CHARACTERS_MAX = 2**28
+_FILE_CHARACTERS_MAX = 2**32
 FORMATS = (
     ".parquet",
     *_TEXTS,
@@ -51,6 +53,14 @@ def read_rows(file: DataFile) -> Iterator[Row]:
             yield from readers[form](text)
 
 
+def _lines_of(text: TextIO) -> Iterator[str]:
+    """Line by line, none so long that a small archive could fill the memory with it."""
+    while line := text.readline(_LINE_CHARACTERS_MAX):
+        if len(line) == _LINE_CHARACTERS_MAX and not line.endswith("\n"):
+            raise ValueError(f"a line has over {_LINE_CHARACTERS_MAX:,} characters")
+        yield line
+
+
 def decompressed(stream: BinaryIO, suffix: str) -> BinaryIO:
     """The content of a compressed file, as it is read.
 
@@ -65,12 +75,12 @@ def decompressed(stream: BinaryIO, suffix: str) -> BinaryIO:
 
 
 def _delimited(text: TextIO, delimiter: str) -> Iterator[Row]:
-    yield from csv.DictReader(text, delimiter=delimiter, strict=True)
+    yield from csv.DictReader(_lines_of(text), delimiter=delimiter, strict=True)
 
 
 def _json(text: TextIO, where: str) -> Iterator[Row]:
     try:
-        content: Any = json.loads(text.read())
+        content: Any = json.loads(_whole(text))
     except UnicodeDecodeError:
         raise
     except ValueError as error:
@@ -80,8 +90,15 @@ def _json(text: TextIO, where: str) -> Iterator[Row]:
     yield from content
 
 
+def _whole(text: TextIO) -> str:
+    content = text.read(_FILE_CHARACTERS_MAX + 1)
+    if len(content) > _FILE_CHARACTERS_MAX:
+        raise ValueError(f"it has over {_FILE_CHARACTERS_MAX:,} characters; write .jsonl")
+    return content
+
+
 def _json_lines(text: TextIO, where: str) -> Iterator[Row]:
-    for number, line in enumerate(text, start=1):
+    for number, line in enumerate(_lines_of(text), start=1):
         try:
             row = json.loads(line) if line.strip() else None
         except ValueError as error:
@@ -93,5 +110,5 @@ def _json_lines(text: TextIO, where: str) -> Iterator[Row]:
 
 
 def _lines(text: TextIO) -> Iterator[Row]:
-    for line in text:
+    for line in _lines_of(text):
         yield {"text": line.rstrip("\n")}

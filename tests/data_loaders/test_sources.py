@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from data_loaders import DataError, DataSpec, data_set_from_spec, scan, storage
+from data_loaders import DataError, DataSpec, data_set_from_spec, scan, storage, text_files
 from data_loaders.files import expanded
 from data_loaders.rows import FileRowsSpec, rows_from_spec
 
@@ -300,3 +300,12 @@ def test_a_copy_that_fsspec_keeps_is_fetched_once(parts, server, tmp_path):
     server.asked.clear()
     assert [s.digest() for s in arrays(url, storage=options)] == first
     assert server.sent() == 0
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "txt", "csv"])
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(text_files, "_LINE_CHARACTERS_MAX", 1000)
+    with gzip.open(tmp_path / f"a.{suffix}.gz", "wt") as file:
+        file.write("0" * 1001)
+    with pytest.raises(DataError, match=rf"a.{suffix}.gz: .*a line has over 1,000 characters"):
+        list(rows_from_spec(FileRowsSpec(path=tmp_path / f"a.{suffix}.gz")))
