@@ -60,11 +60,22 @@ def tar_members(file: DataFile) -> Iterator[Member]:
         while True:
             with _told(where):
                 info = archive.next()
-            if info is None:
-                return
+                if info is None:
+                    _refuse_more(archive)
+                    return
             archive.members = []  # type: ignore[attr-defined] # tarfile keeps them all
             if not info.isdir():
                 yield _member(archive, info, where)
+
+
+def _refuse_more(archive: tarfile.TarFile) -> None:
+    """What follows an end mark is nothing but zeros, unless archives were put behind each other."""
+    stream: Any = archive.fileobj
+    while block := stream.read(2**16):
+        if block.count(0) < len(block):
+            raise tarfile.ReadError(
+                "it goes on behind its end mark; archives are not put together by cat"
+            )
 
 
 @contextmanager
@@ -129,7 +140,7 @@ def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, where: str) -> Memb
             got="a link" if info.issym() or info.islnk() else "a device, a pipe or a sparse file",
             fix="Write the archive with the files themselves.",
         )
-    if info.size > MEMBER_BYTES_MAX:
+    if not 0 <= info.size <= MEMBER_BYTES_MAX:
         raise DataError(
             place, f"is too large: {info.size:,} bytes", expected=f"at most {MEMBER_BYTES_MAX:,}"
         )

@@ -246,3 +246,31 @@ def test_a_command_is_not_run(tmp_path):
     with pytest.raises(DataError, match="is a command, and none is run"):
         rows(f"pipe:touch {tmp_path}/ran")
     assert not (tmp_path / "ran").exists()
+
+
+def test_archives_behind_each_other_do_not_pass_for_the_first(shards):
+    both = shards / "both.tar"
+    both.write_bytes(b"".join((shards / f"train-00{n}.tar").read_bytes() for n in range(2)))
+    with pytest.raises(DataError, match=r"both.tar.*goes on behind its end mark"):
+        rows(both)
+
+
+@pytest.mark.parametrize("size", ["-5120", str(2**40), "x"])
+def test_sizes_of_extended_headers_are_not_believed_either(tmp_path, size):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("1.txt")
+        info.pax_headers = {"size": size}
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"text"))
+        tar.addfile(tarfile.TarInfo("2.txt"))
+    with pytest.raises(DataError, match=r"a.tar"):
+        rows(path)
+
+
+def test_headers_without_end_are_one_message(tmp_path):
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 0
+    (tmp_path / "a.tar").write_bytes(header.tobuf() * 5000)
+    with pytest.raises(DataError, match=r"a.tar"):
+        rows(tmp_path / "a.tar")
