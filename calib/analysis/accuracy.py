@@ -129,6 +129,8 @@ class ScoreAccumulator:
             samples=self._samples if name is TaskKind.EMBEDDING else tally.labelled,
             reference_right=tally.reference_right,
             sample_score=self._task.kind.sample_metric.title,
+            sample_score_unit=self._task.kind.sample_metric.unit,
+            sample_score_negated=not self._task.kind.sample_metric.higher_is_better,
             metrics=tally.metrics(),
             agreement=tally.agreement(),
             by_class=by_class,

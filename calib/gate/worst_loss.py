@@ -93,22 +93,31 @@ def worst_figure(
     """
     if not all(c.samples for c in classes):
         return Found(None, 0, _UNKNOWN)
-    parts = []
-    for c in classes:
-        bounds = loss_bounds(c.resampled_losses, alpha)
-        # Even where too little was resampled, a class's figure is between 0 and 100 %.
-        found = Interval(*bounds) if bounds else Interval(c.loss, c.loss)
-        parts.append(
-            Part(
-                "class",
-                c.name,
-                c.samples,
-                c.loss,
-                with_unseen(found, c.loss, c.samples, alpha, SPAN),
-                f"{c.value:.2f} % against {c.reference:.2f} %",
-            )
+    parts = [
+        Part(
+            "class",
+            c.name,
+            c.samples,
+            c.loss,
+            class_interval(c, alpha),
+            f"{c.value:.2f} % against {c.reference:.2f} %",
         )
+        for c in classes
+    ]
     return worst_part(pooled_parts(parts, samples_min), limit, alpha)
+
+
+def class_interval(found: ClassMetric, alpha: float) -> Interval:
+    """Bounds of what a class truly loses, with room for losses that no sample shows.
+
+    Args:
+        found: with its number of samples.
+        alpha: chance of an error on each side.
+    """
+    bounds = loss_bounds(found.resampled_losses, alpha)
+    # Even where too little was resampled, a class's figure is between 0 and 100 %.
+    known = Interval(*bounds) if bounds else Interval(found.loss, found.loss)
+    return with_unseen(known, found.loss, found.samples, alpha, SPAN)
 
 
 def pooled_parts(parts: Sequence[Part], samples_min: int) -> list[Part]:

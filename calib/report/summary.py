@@ -102,8 +102,8 @@ def _slices(result: RunResult) -> Iterator[str]:
         for s in candidate.found_slices[:_SHOWN]:
             if s.loss is not None:
                 yield (
-                    f"- {inert(s.condition)}: {inert(s.score)} loses {s.loss:.3g} on average "
-                    f"of {s.samples:,}; elsewhere {s.rest_loss or 0:.3g} of "
+                    f"- {inert(s.condition)}: {inert(s.score)}: worse by {s.loss:.3g} on "
+                    f"average of {s.samples:,}; elsewhere by {s.rest_loss or 0:.3g} of "
                     f"{s.rest_samples:,}; p = {s.p_value:.2g}"
                 )
                 continue

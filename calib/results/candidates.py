@@ -102,6 +102,10 @@ class TaskScore(Record):
     sample_score: str = Field(
         default="margin", description="What a sample's margin is, in words: an error is negated."
     )
+    sample_score_unit: str = Field(default="", description="Of a sample's margin; % or nothing.")
+    sample_score_negated: bool = Field(
+        default=False, description="Whether lower is better, so that a margin has a minus before."
+    )
     reference_right: int | None = Field(
         default=None,
         description="Labelled samples that FP32 has right; None where there is no right and wrong.",
@@ -277,6 +281,14 @@ class CandidateRecord(Record):
         description="What ONNX Runtime made of it; None for FP32 and where engines are built.",
     )
     warnings: tuple[str, ...] = ()
+
+    @property
+    def tells_flips(self) -> bool:
+        """Whether no flips means none: in kinds without right and wrong they are not counted."""
+        score, flips = self.score, self.flips
+        if score is None or flips is None or score.kind is TaskKind.CLASSIFICATION:
+            return True
+        return score.reference_right is not None or flips.total > 0
 
     def latency_at(
         self, batch_size: int | None = None, threads: int | None = None

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+from calib.gate.facts import loss_interval
+from calib.gate.worst_loss import class_interval
 from calib.record import Precision
 from calib.report.grid import Cell, Column, Row, Table, figure, fixed
 from calib.report.page import Context, Page
 from calib.report.plots import classes_plot
 from calib.report.words import NOTHING, anchor, number
-from calib.results import CandidateRecord, MetricScore, RunResult
+from calib.results import CandidateRecord, ClassMetric, MetricScore, RunResult
 
 _CANDIDATES = (
     Column("Candidate"),
@@ -34,7 +36,7 @@ _BY_CLASS = (
     Column("Class"),
     Column("FP32", numeric=True),
     Column("Candidate", numeric=True),
-    Column("Change", numeric=True),
+    Column("Lost", numeric=True),
 )
 _ALPHA = 0.025
 """Chance of an error on each side of the bounds beside a metric."""
@@ -105,7 +107,9 @@ def _cells(result: RunResult, candidate: CandidateRecord) -> tuple[Cell, ...]:
         *(
             figure(count, text=NOTHING if count is None else f"{count:,}")
             for count in (
-                (flips.total, flips.worsened, flips.improved) if flips else (None, None, None)
+                (flips.total, flips.worsened, flips.improved)
+                if flips and candidate.tells_flips
+                else (None, None, None)
             )
         ),
         fixed(min(noise) if noise else None, "%.1f"),
@@ -158,21 +162,22 @@ def change_words(candidate: CandidateRecord) -> str:
 def _metrics(candidate: CandidateRecord) -> Table:
     """The kind's own metrics, against labels and against FP32's answers."""
     score = candidate.score
+    samples = score.samples if score is not None else 0
     told = (
         [("labels", m) for m in score.metrics] + [("FP32's answers", m) for m in score.agreement]
         if score is not None
         else []
     )
     rows = tuple(
-        Row((Cell(m.title), Cell(against), Cell(m.text), Cell(m.reference_text), _loss(m)))
+        Row((Cell(m.title), Cell(against), Cell(m.text), Cell(m.reference_text), _loss(m, samples)))
         for against, m in told
     )
     return Table("metrics-table", f"Metrics of {candidate.name}", _METRICS, rows)
 
 
-def _loss(metric: MetricScore) -> Cell:
-    bounds = metric.bounds(_ALPHA)
-    notes = (f"{number(bounds[0], 3)} to {number(bounds[1], 3)}",) if bounds is not None else ()
+def _loss(metric: MetricScore, samples: int) -> Cell:
+    bounds = loss_interval(metric, samples, _ALPHA)
+    notes = (f"{number(bounds.low, 3)} to {number(bounds.high, 3)}",) if bounds is not None else ()
     cell = figure(metric.loss)
     return Cell(cell.text, cell.value, notes=notes)
 
@@ -181,11 +186,18 @@ def _by_class(candidate: CandidateRecord) -> Table:
     """The kind's figure for each class, what lost most first."""
     found = candidate.score.by_class if candidate.score is not None else ()
     rows = tuple(
-        Row((Cell(c.name), figure(c.reference), figure(c.value), figure(c.value - c.reference)))
+        Row((Cell(c.name), figure(c.reference), figure(c.value), _class_loss(c)))
         for c in sorted(found, key=lambda c: (c.value - c.reference, c.name))
     )
     caption = f"The first metric of {candidate.name} by class"
     return Table("by-class-table", caption, _BY_CLASS, rows, interactive=True)
+
+
+def _class_loss(found: ClassMetric) -> Cell:
+    bounds = class_interval(found, _ALPHA) if found.samples else None
+    notes = (f"{number(bounds.low, 3)} to {number(bounds.high, 3)}",) if bounds is not None else ()
+    cell = figure(found.loss)
+    return Cell(cell.text, cell.value, notes=notes)
 
 
 def _classes(candidate: CandidateRecord) -> Table | None:

@@ -6,7 +6,7 @@ from calib.gate.facts import loss_interval
 from calib.report.grid import Cell, Column, Row, Table, figure, fixed
 from calib.report.page import Context, Page
 from calib.report.words import NOTHING, anchor
-from calib.results import FoundSlice, MetricScore, SliceScore
+from calib.results import CandidateRecord, FoundSlice, MetricScore, SliceScore
 
 _PARTS = (Column("Slice"), Column("By", choice=True), Column("Samples", numeric=True))
 _COUNTED = (
@@ -45,7 +45,7 @@ def context(page: Page) -> Context:
     counted = _COUNTED if has_right or not figures else ()
     if figures and counted:
         counted = (*_COUNTED[:2], Column("Right answers lost, points", numeric=True), _COUNTED[3])
-    measured = _measured(figures[0]) if figures else ()
+    measured = _measured(figures[0], shown) if figures else ()
     by_score = [s for s in shown.found_slices if s.loss is not None]
     return {
         "slices": Table(
@@ -79,12 +79,13 @@ def _rank(found: SliceScore) -> float:
     return -math.inf if found.figure.loss is None else found.figure.loss
 
 
-def _measured(shown: MetricScore) -> tuple[Column, ...]:
-    unit = f", {shown.unit}" if shown.unit else ""
-    lost = f"Lost{', points' if shown.unit == '%' else unit}"
+def _measured(own: MetricScore, shown: CandidateRecord) -> tuple[Column, ...]:
+    unit = f", {own.unit}" if own.unit else ""
+    lost = f"Lost{', points' if own.unit == '%' else unit}"
+    name = "INT8" if shown.calibrator else shown.name
     return (
         Column(f"FP32{unit}", numeric=True),
-        Column(f"INT8{unit}", numeric=True),
+        Column(f"{name}{unit}", numeric=True),
         Column(lost, numeric=True),
         Column("At least", numeric=True),
         Column("At most", numeric=True),

@@ -5,12 +5,13 @@ Previews are cut so that the page stays small however many samples there are.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from calib.report.grid import Cell, Column, Row, Table, figure, script_json
 from calib.report.page import Context, Page
 from calib.report.words import NOTHING, anchor, number
-from calib.results import CandidateRecord, SampleVerdict
+from calib.results import CandidateRecord, SampleVerdict, TaskKind
 
 STATIC_ROWS = 50
 _DATA_BYTES_MAX = 1_700_000
@@ -26,13 +27,24 @@ _CONFIDENT = (
     Column("Flipped", numeric=True),
     Column("Worsened", numeric=True),
 )
+_LEGENDS = {
+    TaskKind.DETECTION: "In the pictures: FP32's boxes in blue, whole lines; {name}'s in orange, "
+    "dashed; both as a user sees them.",
+    TaskKind.SEGMENTATION: "In the pictures: orange where {name} gives a pixel another class than "
+    "FP32.",
+}
 _TAGS = {"worsened": "fail", "improved": "pass"}
 
 
 def context(page: Page) -> Context:
     """See `Section.context`."""
     tail = page.shown.tail
-    overall = {"moved": _moved(page.shown), "confident": _confident(page.shown)}
+    overall = {
+        "moved": _moved(page.shown),
+        "confident": _confident(page.shown),
+        "score": _score_words(page.shown),
+        "has_flips": page.shown.tells_flips,
+    }
     if not tail:
         return {"static": None, **overall}
     pictures = _pictures(tail)
@@ -44,6 +56,7 @@ def context(page: Page) -> Context:
         "kept": len(grid["rows"]),
         "characters": characters,
         "pictures": len(pictures),
+        "legend": _legend(page.shown) if pictures else "",
         "data": {"tail": grid},
     }
 
@@ -122,38 +135,57 @@ def _table(
     pictures: dict[str, str],
 ) -> Table:
     has_probability = any(s.probability is not None for s in tail)
+    has_flips, by_score = shown.tells_flips, bool(_score_words(shown))
+    # Answers that are no classes are hardly ever the same: there is nothing to choose from.
+    has_classes = shown.score is None or shown.score.kind is TaskKind.CLASSIFICATION
     columns = (
         Column("Sample"),
-        Column("Flip", choice=True),
-        Column("Label", choice=True),
+        *((Column("Flip", choice=True),) * has_flips),
+        Column("Label", choice=has_classes),
         Column("FP32 says"),
-        Column("INT8 says" if shown.calibrator else f"{shown.name} says", choice=True),
+        Column("INT8 says" if shown.calibrator else f"{shown.name} says", choice=has_classes),
         *((Column("FP32 prob.", True), Column("Prob.", True)) * has_probability),
-        Column("FP32 margin", numeric=True),
-        Column("Margin", numeric=True),
-        Column("Lost margin", numeric=True),
+        Column("FP32 score" if by_score else "FP32 margin", numeric=True),
+        Column("Score" if by_score else "Margin", numeric=True),
+        Column("Lost" if by_score else "Lost margin", numeric=True),
         Column("Clipped, %", numeric=True),
         Column("What is in it"),
     )
-    rows = tuple(_row(s, characters, has_probability, pictures.get(s.id, "")) for s in tail)
+    sign = -1 if shown.score is not None and shown.score.sample_score_negated else 1
+    form = _Form(characters, has_probability, has_flips, sign)
+    rows = tuple(_row(s, form, pictures.get(s.id, "")) for s in tail)
     return Table(
         "tail-table", f"The tail of {shown.name}, the worst first", columns, rows, below=True
     )
 
 
-def _row(sample: SampleVerdict, characters: int, has_probability: bool, picture: str) -> Row:
-    probabilities = (sample.reference_probability, sample.probability) if has_probability else ()
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a row is shown: cut where, with what, and -1 where a margin is a negated error."""
+
+    characters: int
+    has_probability: bool
+    has_flips: bool
+    sign: int
+
+
+def _row(sample: SampleVerdict, form: _Form, picture: str) -> Row:
+    characters, sign = form.characters, form.sign
+    probabilities = (
+        (sample.reference_probability, sample.probability) if form.has_probability else ()
+    )
+    flip = Cell(sample.flip or "none", tag=_TAGS.get(sample.flip, "") if sample.flip else "")
     return Row(
         id=anchor("sample", sample.id),
         cells=(
             Cell(sample.id),
-            Cell(sample.flip or "none", tag=_TAGS.get(sample.flip, "") if sample.flip else ""),
+            *((flip,) * form.has_flips),
             Cell(NOTHING if sample.label is None else sample.label),
             Cell(sample.reference_prediction),
             Cell(sample.prediction),
             *(figure(value, 3) for value in probabilities),
-            figure(sample.reference_margin, 3),
-            figure(sample.margin, 3),
+            figure(sign * sample.reference_margin + 0.0, 3),
+            figure(sign * sample.margin + 0.0, 3),
             figure(sample.margin_loss, 3),
             figure(sample.saturation_pct, 3),
             Cell(_cut(sample.text or "", characters), notes=tuple(_notes(sample)), image=picture),
@@ -188,8 +220,24 @@ def _moved(shown: CandidateRecord) -> str:
     moved = shown.moved
     if moved is None or not moved.margin_loss:
         return ""
-    parts = (f"{number(v, 3)} at {p} %" for p, v in moved.margin_loss.items())
-    return f"Percentiles of the margin lost, of all {moved.samples:,} samples: {', '.join(parts)}."
+    # Of -0.0 and 0.0 the sum is 0.0.
+    parts = (f"{number(v + 0.0, 3)} at {p} %" for p, v in moved.margin_loss.items())
+    what = "score" if _score_words(shown) else "margin"
+    return f"Percentiles of the {what} lost, of all {moved.samples:,} samples: {', '.join(parts)}."
+
+
+def _score_words(shown: CandidateRecord) -> str:
+    """What a sample's score is; nothing where it is a classification's margin."""
+    score = shown.score
+    if score is None or score.sample_score == "margin":
+        return ""
+    unit = f", in {score.sample_score_unit}" if score.sample_score_unit else ""
+    return f"{score.sample_score}{unit}{', lower is better' * score.sample_score_negated}"
+
+
+def _legend(shown: CandidateRecord) -> str:
+    kind = None if shown.score is None else shown.score.kind
+    return "" if kind is None else _LEGENDS.get(kind, "").format(name=shown.name)
 
 
 def _confident(shown: CandidateRecord) -> Table:
