@@ -50,8 +50,8 @@ class LimitsSpec(AnswerLimits):
         default=None,
         ge=0,
         description="What the task's first metric loses in the slice that loses most, in the "
-        "metric's own unit; detection and embedding: the mean of the samples' scores. Not for "
-        "classification.",
+        "metric's own unit; detection, multi-label and embedding: the mean of the samples' scores. "
+        "Not for classification.",
     )
     confident_pct: Literal[50, 80, 90, 95, 99] = Field(
         default=90, description="FP32's probability from which on a prediction is confident, in %."

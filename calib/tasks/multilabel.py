@@ -43,6 +43,7 @@ class MultiLabel:
     )
     sample_metric = Metric("sample_f1_pct", "F1 of the sample")
     reads_all = True
+    slices_by_score = True
 
     def __init__(
         self, spec: MultiLabelSpec, names: Sequence[str], class_names: Sequence[str] = ()
@@ -83,20 +84,22 @@ class MultiLabel:
         """Whether they say yes to the same classes."""
         return bool(np.array_equal(self.target_from_answer(first), self.target_from_answer(second)))
 
+    def gathered(self, statistics: Sequence[NDArray[np.float64]]) -> "Labels":
+        """See `Gathering`."""
+        return Labels(stacked(statistics), self._spec.threshold)
+
     def summarise(
-        self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
+        self,
+        statistics: "Sequence[NDArray[np.float64]] | Labels",
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[str, float]:
         """See `Kind.summarise`; macro figures are means over the classes that occur."""
-        table = stacked(statistics)
-        often = np.ones(len(table)) if weights is None else weights
-        scores, true = table[:, 0], table[:, 1] > 0
-        said = scores > self._spec.threshold
-        hits, found, there = (often @ part for part in (said & true, said, true))
+        known = statistics if isinstance(statistics, Labels) else self.gathered(statistics)
+        often = np.ones(len(known)) if weights is None else weights
+        hits, found, there = known.counts(often)
         occurs = there > 0
         f1 = 200 * hits / np.maximum(found + there, 1)
-        precision = [
-            average_precision(scores[:, c], true[:, c], often) for c in np.flatnonzero(occurs)
-        ]
+        precision = [known.average_precision(int(c), often) for c in np.flatnonzero(occurs)]
         return {
             "micro_f1_pct": percent(2 * hits.sum(), found.sum() + there.sum()),
             "macro_f1_pct": float(f1[occurs].mean()) if occurs.any() else float("nan"),
@@ -104,21 +107,21 @@ class MultiLabel:
         }
 
     def by_class(
-        self, statistics: Sequence[NDArray[np.float64]], weights: NDArray[np.float64] | None = None
+        self,
+        statistics: "Sequence[NDArray[np.float64]] | Labels",
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[str, float]:
         """Recall of each class that occurs, in %, by name."""
-        table = stacked(statistics)
-        often = np.ones(len(table)) if weights is None else weights
-        said, true = table[:, 0] > self._spec.threshold, table[:, 1] > 0
-        hits, there = often @ (said & true), often @ true
+        known = statistics if isinstance(statistics, Labels) else self.gathered(statistics)
+        hits, _, there = known.counts(np.ones(len(known)) if weights is None else weights)
         return {
             self._name(int(c)): percent(float(hits[c]), float(there[c]))
             for c in np.flatnonzero(there)
         }
 
-    def class_samples(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, int]:
+    def class_samples(self, statistics: "Labels") -> dict[str, int]:
         """See `HasClasses`: samples of the class."""
-        there = (stacked(statistics)[:, 1] > 0).sum(axis=0)
+        _, _, there = statistics.counts(np.ones(len(statistics)))
         return {self._name(int(c)): int(there[c]) for c in np.flatnonzero(there)}
 
     def words(self, answer: Scores) -> str:
@@ -133,21 +136,47 @@ class MultiLabel:
         return self._class_names[label] if label < len(self._class_names) else str(label)
 
 
-def average_precision(
-    scores: Scores, true: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> float:
-    """Area under the steps of precision over recall, as scikit-learn's; NaN of nothing to find.
+class Labels:
+    """Scores and labels of all samples, each class sorted once for the many times it is weighed.
 
     Args:
-        scores: (samples,).
-        true: (samples,).
-        weights: (samples,).
+        table: float64 (samples, 2, classes): scores, and labels of 0 and 1.
+        threshold: a score above it says yes.
     """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    right = np.cumsum((weights * true)[order])[ends]
-    whole = np.cumsum(weights[order])[ends]
-    if not right[-1]:
-        return float("nan")
-    recall = np.diff(right, prepend=0) / right[-1]
-    return float((recall * right / np.maximum(whole, np.spacing(1))).sum())
+
+    def __init__(self, table: NDArray[np.float64], threshold: float) -> None:
+        scores, self._true = table[:, 0], table[:, 1] > 0
+        said = scores > threshold
+        self._counted = [part.astype(np.float64) for part in (said & self._true, said, self._true)]
+        self._order = np.argsort(-scores, axis=0, kind="stable")
+        ranked = np.take_along_axis(scores, self._order, axis=0)
+        # Equal scores are one step of the curve.
+        last = np.ones((1, scores.shape[1]), dtype=np.bool_)
+        self._is_end = np.concatenate([ranked[1:] != ranked[:-1], last])
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._true)
+
+    def counts(
+        self, weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Labels found, said and there, float64 (classes,) each."""
+        hits, said, there = (weights @ part for part in self._counted)
+        return hits, said, there
+
+    def average_precision(self, label: int, weights: NDArray[np.float64]) -> float:
+        """Area under the steps of precision over recall, as scikit-learn's; NaN of nothing to find.
+
+        Args:
+            label: the class.
+            weights: how often each sample counts, float64 (samples,).
+        """
+        order, ends = self._order[:, label], self._is_end[:, label]
+        count = weights[order]
+        right = np.cumsum(count * self._true[order, label])[ends]
+        whole = np.cumsum(count)[ends]
+        if not right[-1]:
+            return float("nan")
+        recall = np.diff(right, prepend=0) / right[-1]
+        return float((recall * right / np.maximum(whole, np.spacing(1))).sum())
