@@ -7,14 +7,16 @@ from pathlib import Path
 
 from calib.errors import StoreError
 from calib.results import CandidateRecord, RunResult, RunVerdict, Waiver
-from calib.store import sha256_from_file
+from calib.store import digest_from_key, sha256_from_file
 
 MODEL_NAME = "model.onnx"
 BUNDLE_NAME = "run.intoto.jsonl"
 WAIVERS_NAME = "waivers.intoto.jsonl"
 CARD_NAME = "model_card.md"
+REPORT_NAME = "report.html"
 WARMUP_NAME = "warmup.npz"
 PLAN = ".plan"
+_DRAWN = (CARD_NAME, REPORT_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,16 @@ class Package:
     def model(self) -> PackedFile:
         """The candidate's ONNX file; weights outside it lie beside it."""
         return self.files[0]
+
+    @property
+    def sha256(self) -> str:
+        """What makes two packages the same: files, run and waivers; not the name they go by.
+
+        Pages for people are left out: another version of this program draws them anew.
+        """
+        files = {file.name: file.sha256 for file in self.files if file.name not in _DRAWN}
+        waived = sorted(self.waived)
+        return digest_from_key({"files": files, "run": self.result.run_id, "waived": waived})
 
     @property
     def engines(self) -> tuple[PackedFile, ...]:

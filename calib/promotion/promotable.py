@@ -13,6 +13,7 @@ from calib.gate.waiving import Waived, verdict_of, with_waivers
 from calib.promotion.package import (
     BUNDLE_NAME,
     CARD_NAME,
+    REPORT_NAME,
     WAIVERS_NAME,
     Package,
     PackedFile,
@@ -23,7 +24,6 @@ from calib.results import CandidateRecord, RunResult, RunVerdict, Verdict
 from calib.rundir import load_result
 
 _NAMES = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-REPORT_NAME = "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

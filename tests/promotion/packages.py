@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from calib.promotion.package import Package, PackedFile
 from calib.promotion.target import TargetOptions
 from calib.promotion.triton import open_target
-from calib.promotion.triton_schema import read_config
+from calib.promotion.triton.schema import read_config
 from calib.results import DataRecord, LatencyRecord, TensorSpec
 from calib.results.inputs import DatasetRecord
 

@@ -22,7 +22,6 @@ from calib.promotion.mlflow.connection import mlflow_quiet
 from calib.promotion.mlflow.model_folder import write_model_folder
 from calib.promotion.mlflow.record import (
     metrics,
-    package_sha256,
     parameters,
     run_tags,
     version_tags,
@@ -124,7 +123,7 @@ def waiver(**changes):
 def test_a_card_drawn_anew_is_no_other_package():
     model = PackedFile.of("model.onnx", b"1")
     found = {
-        package_sha256(package(files=(model, PackedFile.of("model_card.md", card))))
+        package(files=(model, PackedFile.of("model_card.md", card))).sha256
         for card in (b"one", b"two")
     }
     assert len(found) == 1
@@ -137,9 +136,9 @@ def test_other_files_waivers_or_runs_are_another_package_another_name_is_not():
         package(files=one.files, run_id="20260101-000000-000-abcdee"),
         replace(one, waived=("flips",)),
     ]
-    found = [package_sha256(other) for other in (one, *others)]
+    found = [other.sha256 for other in (one, *others)]
     assert len(set(found)) == 4
-    assert package_sha256(replace(one, name="n")) == found[0]
+    assert replace(one, name="n").sha256 == found[0]
 
 
 @pytest.fixture

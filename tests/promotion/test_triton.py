@@ -15,7 +15,7 @@ from packages import mlp_package, promote, written
 from calib.errors import ConfigError, InputError, StoreError
 from calib.promotion.target import TargetOptions
 from calib.promotion.triton import open_target
-from calib.promotion.triton_schema import schema
+from calib.promotion.triton.schema import schema
 
 
 def snapshot(folder):
@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_place_as_it_was(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calib.promotion.triton_folder._copy", full)
+    monkeypatch.setattr("calib.promotion.triton.folder._copy", full)
     with pytest.raises(StoreError, match="No space left"):
         promote(tmp_path, mlp_package(tmp_path, 1))
     assert snapshot(tmp_path / "repository") == before
@@ -149,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("calib.promotion.triton.FileLock", refused)
+    monkeypatch.setattr("calib.promotion.triton.repository.FileLock", refused)
     with pytest.raises(StoreError, match="Permission denied"):
         promote(tmp_path, mlp_package(tmp_path))
 

@@ -19,7 +19,7 @@ from packages import TIMES, end, mlp_package, promote, written
 
 from calib.promotion.target import TargetOptions
 from calib.promotion.triton import open_target
-from calib.promotion.triton_schema import config_text, parsed_config, schema
+from calib.promotion.triton.schema import config_text, parsed_config, schema
 from calib.results import DataRecord
 
 RNG = np.random.default_rng(5)

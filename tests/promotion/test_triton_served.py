@@ -20,7 +20,7 @@ from packages import mlp_package, promote, written
 
 from calib.errors import BackendError, StoreError
 from calib.promotion.package import Package, PackedFile, files_of
-from calib.promotion.triton_schema import schema
+from calib.promotion.triton.schema import schema
 
 
 def test_a_run_of_ones_own_is_served_as_it_was_measured(tmp_path):

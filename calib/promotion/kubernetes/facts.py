@@ -9,6 +9,7 @@ from pathlib import Path
 
 from calib.deployment import SETTINGS_NAME
 from calib.errors import ConfigError
+from calib.promotion.capacity import cpu_instances
 from calib.promotion.kubernetes.settings import KubernetesSpec
 from calib.promotion.package import Package, PackedFile
 from calib.results import LatencyRecord
@@ -91,12 +92,6 @@ def gather(package: Package, spec: KubernetesSpec, version: int) -> Facts:
     )
 
 
-def package_sha256(package: Package) -> str:
-    """SHA-256 (hex) over the names and digests of all files, as `--to triton:` records it."""
-    lines = sorted(f"{file.sha256}  {file.name}\n" for file in package.files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def object_name(model: str) -> str:
     """A DNS label (RFC 1035) for a model: its own name if that is one.
 
@@ -117,7 +112,7 @@ def _annotations(package: Package, version: int) -> dict[str, str]:
         "calib/experiment": package.result.experiment,
         "calib/model-sha256": package.candidate.model_sha256,
         "calib/name": package.name,
-        "calib/package-sha256": package_sha256(package),
+        "calib/package-sha256": package.sha256,
         "calib/run-id": package.result.run_id,
         "calib/verdict": package.verdict.verdict.value,
         "calib/version": str(version),
@@ -167,15 +162,8 @@ def _threads(package: Package) -> int:
 
 
 def _instances(package: Package) -> int:
-    """As `--to triton:` writes: those with cores of their own, in half of the machine's memory."""
-    threads = _session_threads(package)
-    if package.engines or not threads:
-        return 1
-    machine, peak = package.result.environment, package.candidate.peak_memory_bytes
-    count = machine.logical_cores // threads
-    if peak:
-        count = min(count, machine.memory_bytes // 2 // peak)
-    return max(1, count)
+    """As `--to triton:` writes."""
+    return 1 if package.engines else cpu_instances(package, _session_threads(package) or 0)
 
 
 def _memory_mb(package: Package, spec: KubernetesSpec, instances: int) -> int:

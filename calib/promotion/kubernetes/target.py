@@ -9,7 +9,7 @@ import yaml
 from calib.errors import ConfigError, StoreError
 from calib.promotion.kubernetes import kserve, triton
 from calib.promotion.kubernetes.alerts import has_latency
-from calib.promotion.kubernetes.facts import Facts, gather, object_name, package_sha256
+from calib.promotion.kubernetes.facts import Facts, gather, object_name
 from calib.promotion.kubernetes.settings import KubernetesSpec, read_place
 from calib.promotion.package import Package
 from calib.promotion.target import TargetOptions
@@ -105,7 +105,7 @@ class KubernetesManifests:
                     "--version", "is no version", got=self._options.version, expected="1 or more"
                 )
             return self._options.version
-        digest, highest = package_sha256(package), 0
+        digest, highest = package.sha256, 0
         for document in now:
             number = int(_annotation(document, "calib/version") or 0)
             if _annotation(document, "calib/package-sha256") == digest:

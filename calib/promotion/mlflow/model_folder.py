@@ -11,8 +11,7 @@ from calib.errors import StoreError
 from calib.graph.interface import Interface, read_interface
 from calib.promotion.bundle import copy_checked
 from calib.promotion.mlflow.connection import load
-from calib.promotion.package import MODEL_NAME, WARMUP_NAME, Package, PackedFile
-from calib.promotion.promotable import REPORT_NAME
+from calib.promotion.package import MODEL_NAME, REPORT_NAME, WARMUP_NAME, Package, PackedFile
 from calib.results import TensorSpec
 
 _OPTIMIZATION = {

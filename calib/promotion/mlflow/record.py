@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from typing import Any
 
-from calib.promotion.package import BUNDLE_NAME, CARD_NAME, Package
-from calib.promotion.promotable import REPORT_NAME
+from calib.promotion.package import BUNDLE_NAME, Package
 from calib.record import Precision
 from calib.results import (
     CandidateRecord,
@@ -17,27 +16,15 @@ from calib.results import (
     MetricScore,
     TaskScore,
 )
-from calib.store import digest_from_key
 
 PACKAGE_TAG = "calib.package_sha256"
 """Over all files, the run's id and the waivers: by it a package is found again."""
 
-_DRAWN = (CARD_NAME, REPORT_NAME)
 _KEY_LENGTH = 250
 _PARAMETER_LENGTH = 6000
 _TAG_LENGTH = 5000
 _OUTSIDE = re.compile(r"[^\w.\- ]")
 """MLflow's alphabet less `/`, which it takes for folders, and `:`, which Windows refuses."""
-
-
-def package_sha256(package: Package) -> str:
-    """What makes two packages the same: files, run and waivers; not the name they are served by.
-
-    Pages for people are left out: another version of this program draws them anew.
-    """
-    files = {file.name: file.sha256 for file in package.files if file.name not in _DRAWN}
-    waived = sorted(package.waived)
-    return digest_from_key({"files": files, "run": package.result.run_id, "waived": waived})
 
 
 def version_tags(package: Package) -> dict[str, str]:
@@ -46,7 +33,7 @@ def version_tags(package: Package) -> dict[str, str]:
     bundle = next((file.sha256 for file in package.files if file.name == BUNDLE_NAME), None)
     ends = [waiver.expires.astimezone(UTC).isoformat() for waiver in package.waivers]
     found = {
-        PACKAGE_TAG: package_sha256(package),
+        PACKAGE_TAG: package.sha256,
         "calib.verdict": package.verdict.verdict.value,
         "calib.experiment": result.experiment,
         "calib.run_id": result.run_id,

@@ -16,7 +16,7 @@ from calib.promotion.mlflow.alias import (
 )
 from calib.promotion.mlflow.connection import check_installed, connected
 from calib.promotion.mlflow.model_folder import model_files
-from calib.promotion.mlflow.record import PACKAGE_TAG, package_sha256, version_tags
+from calib.promotion.mlflow.record import PACKAGE_TAG, version_tags
 from calib.promotion.mlflow.upload import Upload, find_experiment, find_run, ready_model
 from calib.promotion.package import Package
 from calib.promotion.target import TargetOptions
@@ -185,7 +185,7 @@ def _find_version(client: Any, package: Package) -> int | None:
 
     Tags are compared here: not every kind of registry searches by them.
     """
-    wanted = package_sha256(package)
+    wanted = package.sha256
     quoted = package.name.replace("'", "''")
     found, token = [], None
     while True:

@@ -14,12 +14,10 @@ from calib.promotion.mlflow.model_folder import place_checked, write_model_folde
 from calib.promotion.mlflow.record import (
     PACKAGE_TAG,
     metrics,
-    package_sha256,
     parameters,
     run_tags,
 )
-from calib.promotion.package import BUNDLE_NAME, CARD_NAME, WAIVERS_NAME, Package
-from calib.promotion.promotable import REPORT_NAME
+from calib.promotion.package import BUNDLE_NAME, CARD_NAME, REPORT_NAME, WAIVERS_NAME, Package
 from calib.store import place
 
 MODEL_TYPE = "onnx"
@@ -50,7 +48,7 @@ def find_run(client: Any, experiment_id: str, package: Package) -> Any | None:
     """The first run that was made for this package, whole or not."""
     found = client.search_runs(
         [experiment_id],
-        filter_string=f"tags.`{PACKAGE_TAG}` = '{package_sha256(package)}'",
+        filter_string=f"tags.`{PACKAGE_TAG}` = '{package.sha256}'",
         order_by=["attributes.created ASC"],
         max_results=1,
     )
@@ -135,7 +133,7 @@ class Upload:
             experiment_id=run.info.experiment_id,
             name=self._package.candidate.name,
             source_run_id=run_id,
-            tags={PACKAGE_TAG: package_sha256(self._package)},
+            tags={PACKAGE_TAG: self._package.sha256},
             model_type=MODEL_TYPE,
         )
         self._log_figures(run_id, model.model_id)

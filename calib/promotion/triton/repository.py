@@ -12,12 +12,12 @@ from calib.errors import ConfigError, StoreError
 from calib.leftovers import hidden_folder, sweep
 from calib.promotion.package import Package
 from calib.promotion.target import TargetOptions
-from calib.promotion.triton_check import WARMUP_FOLDER, by_number, check_model
-from calib.promotion.triton_config import DIGEST_KEY, Facts
-from calib.promotion.triton_folder import facts_of, fill
-from calib.promotion.triton_schema import CONFIG_NAME, read_config
-from calib.promotion.triton_version import RECORD_NAME, package_sha256, read_version
-from calib.promotion.triton_words import changes, remarks
+from calib.promotion.triton.check import WARMUP_FOLDER, by_number, check_model
+from calib.promotion.triton.config import DIGEST_KEY, Facts
+from calib.promotion.triton.folder import facts_of, fill
+from calib.promotion.triton.schema import CONFIG_NAME, read_config
+from calib.promotion.triton.version import RECORD_NAME, read_version
+from calib.promotion.triton.words import changes, remarks
 from calib.store import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -104,7 +104,7 @@ class TritonRepository:
         _refuse_name(package.name)
         served = _served_versions(folder)
         versions = by_number(folder)
-        digest = package_sha256(package)
+        digest = package.sha256
         found = [n for n, path in versions.items() if _digest_of(path) == digest]
         if wanted is not None and (wanted < 1 or (wanted in versions and wanted not in found)):
             raise ConfigError(

@@ -1,13 +1,11 @@
 """One version's folder: what was put there, so that it can be found and checked again."""
 
-import hashlib
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from calib.errors import StoreError
 from calib.graph.signature import Signature
-from calib.promotion.package import Package
 from calib.record import Record
 from calib.results import TensorSpec
 from calib.store import sha256_from_file
@@ -45,12 +43,6 @@ class VersionRecord(Record):
             elif sha256_from_file(path) != digest:
                 found.append(f"{name} is not what was promoted")
         return found
-
-
-def package_sha256(package: Package) -> str:
-    """SHA-256 (hex) over the names and digests of all files: one package, one version."""
-    lines = sorted(f"{file.sha256}  {file.name}\n" for file in package.files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_version(folder: Path) -> VersionRecord:

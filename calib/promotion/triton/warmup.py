@@ -11,9 +11,9 @@ import numpy as np
 from calib.errors import StoreError
 from calib.graph.signature import Signature
 from calib.promotion.package import Package
-from calib.promotion.triton_batching import Batching
-from calib.promotion.triton_served import WARMUP_NAME
-from calib.promotion.triton_types import raw
+from calib.promotion.triton.batching import Batching
+from calib.promotion.triton.served import WARMUP_NAME
+from calib.promotion.triton.types import raw
 from calib.results import TensorSpec
 from data_loaders.types import Array
 

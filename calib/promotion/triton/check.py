@@ -7,10 +7,10 @@ from typing import Any
 
 from calib.errors import StoreError
 from calib.graph.signature import Signature, read_signature
-from calib.promotion.triton_schema import CONFIG_NAME, read_config, schema
-from calib.promotion.triton_served import ONNXRUNTIME, PLAN_NAME, TENSORRT
-from calib.promotion.triton_types import TYPES, byte_problem
-from calib.promotion.triton_version import VersionRecord, read_version
+from calib.promotion.triton.schema import CONFIG_NAME, read_config, schema
+from calib.promotion.triton.served import ONNXRUNTIME, PLAN_NAME, TENSORRT
+from calib.promotion.triton.types import TYPES, byte_problem
+from calib.promotion.triton.version import VersionRecord, read_version
 from calib.results import TensorSpec
 
 MODEL_FILES = {ONNXRUNTIME: "model.onnx", TENSORRT: PLAN_NAME}

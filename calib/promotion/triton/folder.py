@@ -8,13 +8,13 @@ from calib.errors import BackendError, StoreError
 from calib.graph.signature import Signature, read_signature
 from calib.promotion.package import Package, PackedFile
 from calib.promotion.target import TargetOptions
-from calib.promotion.triton_batching import batching, profile_limit
-from calib.promotion.triton_check import WARMUP_FOLDER
-from calib.promotion.triton_config import Facts, config_of, verdict_text
-from calib.promotion.triton_schema import CONFIG_NAME, config_text
-from calib.promotion.triton_served import ONNXRUNTIME, Served, what_is_served
-from calib.promotion.triton_version import RECORD_NAME, VersionRecord
-from calib.promotion.triton_warmup import WarmUp, kept_samples, warm_up
+from calib.promotion.triton.batching import batching, profile_limit
+from calib.promotion.triton.check import WARMUP_FOLDER
+from calib.promotion.triton.config import Facts, config_of, verdict_text
+from calib.promotion.triton.schema import CONFIG_NAME, config_text
+from calib.promotion.triton.served import ONNXRUNTIME, Served, what_is_served
+from calib.promotion.triton.version import RECORD_NAME, VersionRecord
+from calib.promotion.triton.warmup import WarmUp, kept_samples, warm_up
 from calib.store import write_atomically
 
 _CHUNK_BYTES = 1 << 22

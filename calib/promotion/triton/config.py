@@ -6,12 +6,13 @@ from typing import Any
 
 from calib.errors import ModelError
 from calib.graph.signature import Signature
+from calib.promotion.capacity import cpu_instances
 from calib.promotion.package import Package
-from calib.promotion.triton_batching import Batching
-from calib.promotion.triton_schema import schema
-from calib.promotion.triton_served import ONNXRUNTIME, PLAN_NAME, TENSORRT, Served
-from calib.promotion.triton_types import triton_type
-from calib.promotion.triton_warmup import WarmUp
+from calib.promotion.triton.batching import Batching
+from calib.promotion.triton.schema import schema
+from calib.promotion.triton.served import ONNXRUNTIME, PLAN_NAME, TENSORRT, Served
+from calib.promotion.triton.types import triton_type
+from calib.promotion.triton.warmup import WarmUp
 from calib.results import TensorSpec
 
 DIGEST_KEY = "calib.package_sha256"
@@ -112,19 +113,8 @@ def _instances(facts: Facts) -> dict[str, Any]:
         return {"kind": kinds.KIND_GPU, "count": 1, "profile": ["0"]}
     if any(name in _ON_GPU for name in facts.served.session.get("providers", ())):
         return {"kind": kinds.KIND_GPU, "count": 1}
-    return {"kind": kinds.KIND_CPU, "count": cpu_instances(facts.package, facts.served)}
-
-
-def cpu_instances(package: Package, served: Served) -> int:
-    """As many as have cores of their own at the measured threads, in half of the memory."""
-    threads = int(served.session.get("threads", 0))
-    machine, peak = package.result.environment, package.candidate.peak_memory_bytes
-    if not threads:
-        return 1
-    count = machine.logical_cores // threads
-    if peak:
-        count = min(count, machine.memory_bytes // 2 // peak)
-    return max(1, count)
+    threads = int(facts.served.session.get("threads", 0))
+    return {"kind": kinds.KIND_CPU, "count": cpu_instances(facts.package, threads)}
 
 
 def _parameters(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from calib.backends.served import ServedModel
 from calib.errors import BackendError
 from calib.graph.signature import Signature
 from calib.promotion.package import Package
-from calib.promotion.triton_served import Served
+from calib.promotion.triton.served import Served
 from calib.results import DatasetRecord, LatencyRecord, TensorSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, output_axes
 from data_loaders import Scan

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from calib.promotion.triton_config import Facts, config_of
-from calib.promotion.triton_schema import CONFIG_NAME, schema
+from calib.promotion.triton.config import Facts, config_of
+from calib.promotion.triton.schema import CONFIG_NAME, schema
 
 _EXACT = "session.x64quantprecision"
 
