@@ -32,7 +32,7 @@ def parquet_parts(file: DataFile, name: str) -> Iterator[Part]:
     Raises:
         DataError: if it is none, or damaged.
     """
-    with _opened(file) as content:
+    with _opened(file) as content, reading(file.location):
         first = 0
         for index in range(content.metadata.num_row_groups):
             group = _Group(content, file, index)
@@ -73,14 +73,18 @@ class _Group:
         self.rows = int(content.metadata.row_group(index).num_rows)
 
     def __call__(self, columns: Columns, positions: Positions) -> Iterator[Row]:
-        content = self._content
-        wanted = self._columns(columns)
+        with reading(self._where):  # also of what the values raise, such as texts that are none
+            yield from self._read(columns, positions)
+
+    def _read(self, columns: Columns, positions: Positions) -> Iterator[Row]:
+        content, wanted = self._content, self._columns(columns)
         size = _batch_rows(content, self._index, wanted)
         batches = content.iter_batches(size, row_groups=[self._index], columns=wanted)
         begin = 0
         while begin < self.rows and len(within(positions, begin, self.rows)):
-            with reading(self._where):
-                batch = next(batches)
+            batch = next(batches, None)
+            if batch is None:
+                raise DataError(self._where, "holds fewer rows than its end says")
             here = np.asarray(within(positions, begin, begin + batch.num_rows)) - begin
             begin += batch.num_rows
             if len(here):

@@ -1,5 +1,7 @@
 """Random subsets, which do not depend on the order of what they are drawn from."""
 
+import json
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -70,3 +72,51 @@ def test_nothing_is_read_behind_the_last_place():
     assert list(picked(items(), np.array([1, 3]))) == [(1, 1), (3, 3)]
     assert list(picked(items(), range(0))) == []
     assert list(within(np.array([1, 5, 9]), 2, 9)) == [5]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """A source for each loader of texts, of nine rows or sentences."""
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghi"])
+    )
+    lines = {
+        "rows.jsonl": [{"id": f"n{c}", "text": c, "label": i} for i, c in enumerate("abcdefghi")],
+        "pairs.jsonl": [{"sentence1": c, "sentence2": "a", "score": 1} for c in "abcdefghi"],
+        "squad.jsonl": [{"id": c, "question": c, "context": "a b"} for c in "abcdefghi"],
+        "relevance.jsonl": [{"query": "na", "document": "nb"}],
+    }
+    for name, rows in lines.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "conll.txt").write_text("\n\n".join(f"{c} O" for c in "abcdefghi"))
+    file = {name: {"kind": "file", "path": str(tmp_path / name)} for name in lines}
+    corpus = {"documents": file["rows.jsonl"], "queries": file["rows.jsonl"]}
+    return {
+        "text": {"rows": file["rows.jsonl"], "id_column": "id"},
+        "pairs": {"rows": file["pairs.jsonl"]},
+        "corpus": {**corpus, "relevance": file["relevance.jsonl"]},
+        "squad": {"path": str(tmp_path / "squad.jsonl")},
+        "conll": {"path": str(tmp_path / "conll.txt"), "classes": ["O"]},
+        "tokenizer": str(tmp_path / "vocab.txt"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "each", "always"),
+    [("text", 1, 0), ("pairs", 2, 0), ("corpus", 1, 9), ("squad", 1, 0), ("conll", 1, 0)],
+)
+def test_every_loader_of_texts_takes_a_subset(texts, kind, each, always):
+    def samples(**more):
+        content = {"kind": kind, "tokenizer": texts["tokenizer"], **texts[kind], **more}
+        data = data_set_from_spec(TypeAdapter(DataSpec).validate_python(content))
+        return {s.id: s.digest() for s in data}
+
+    whole, few = samples(), samples(subset={"count": 4, "seed": 1})
+    assert len(few) == 4 * each + always
+    assert few.items() <= whole.items()
+    others = samples(subset={"count": 9, "skip": 4, "seed": 1})
+    assert len(others) == 5 * each + always
+    assert len(few.keys() & others.keys()) == always
+    stretch = samples(skip=3, samples=2)
+    assert len(stretch) == 2 * each + always
+    assert stretch.items() <= whole.items()

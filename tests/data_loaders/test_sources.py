@@ -1,5 +1,6 @@
 """Files, folders, patterns and URLs: one content, wherever it lies and however it is cut."""
 
+import contextlib
 import gzip
 import json
 
@@ -309,3 +310,21 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path, monkeypatch, s
         file.write("0" * 1001)
     with pytest.raises(DataError, match=rf"a.{suffix}.gz: .*a line has over 1,000 characters"):
         list(rows_from_spec(FileRowsSpec(path=tmp_path / f"a.{suffix}.gz")))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_parquet_is_one_message(tmp_path, table, seed):
+    rng = np.random.default_rng(seed)
+    pq.write_table(table.slice(0, 60), tmp_path / "a.parquet", row_group_size=20)
+    content = np.frombuffer((tmp_path / "a.parquet").read_bytes(), np.uint8).copy()
+    near_the_end = len(content) - 1 - rng.integers(0, 4000, 6)
+    content[near_the_end] ^= rng.integers(1, 255, 6).astype(np.uint8)
+    (tmp_path / "a.parquet").write_bytes(content.tobytes())
+    with contextlib.suppress(DataError):  # a byte that nobody reads may have changed
+        list(arrays(tmp_path / "a.parquet"))
+
+
+def test_a_row_of_nothing_but_its_folders_is_read(parts):
+    spec = {"kind": "arrays", "path": str(parts / "many"), "inputs": {"x": "day"}}
+    data = data_set_from_spec(TypeAdapter(DataSpec).validate_python(spec))
+    assert [float(s.inputs["x"]) for s in data] == [0.0] * 200 + [1.0] * 150 + [2.0] * 250
