@@ -8,9 +8,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 
+import mlflow
 import pytest
 from filelock import FileLock
+
+from calib.promotion.promotable import Request, promotable
 
 
 def started(folder):
@@ -61,3 +65,29 @@ def server(tmp_path_factory):
         state.write_text(json.dumps(found))
         if not found["users"]:
             os.killpg(found["pid"], signal.SIGTERM)
+
+
+@pytest.fixture
+def own_settings(monkeypatch):
+    """Without MLflow's settings of the machine, and with time where it has much else to do."""
+    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+
+
+@pytest.fixture
+def client(server):
+    """Of the server."""
+    return mlflow.MlflowClient(tracking_uri=server)
+
+
+@pytest.fixture
+def package(passed_run, request):
+    """What a run lets go, under a name of this test's own; each worker has a run of its own."""
+    found = promotable(Request(run=passed_run))
+    run_id = f"{found.result.run_id}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    return replace(
+        found,
+        name=request.node.name.replace("[", "-").replace("]", ""),
+        result=found.result.model_copy(update={"run_id": run_id}),
+    )

@@ -1,12 +1,8 @@
 """MLflow: a real server with SQLite, and what arrives there, moves there, and is left alone."""
 
-import itertools
-import json
 import os
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow
@@ -15,91 +11,19 @@ import models
 import numpy as np
 import onnxruntime as ort
 import pytest
+from mlflow_steps import CLIENT, aliases, another, interposed, interrupt, target, uploaded, versions
 
 from calib.cli import main
-from calib.errors import ConfigError, StoreError
+from calib.errors import StoreError
 from calib.promotion.mlflow import open_target
-from calib.promotion.mlflow.alias import Standing, move_alias
 from calib.promotion.mlflow.connection import mlflow_quiet
 from calib.promotion.mlflow.record import metrics, parameters
 from calib.promotion.package import PackedFile
-from calib.promotion.promotable import Request, promotable
 from calib.promotion.target import TargetOptions
 from calib.results import Verdict
 from calib.store import sha256_from_file
 
-CLIENT = mlflow.MlflowClient
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch):
-    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # for machines with much else to do
-
-
-@pytest.fixture
-def client(server):
-    return CLIENT(tracking_uri=server)
-
-
-@pytest.fixture
-def package(passed_run, request):
-    """What a run lets go, under a name of this test's own; each worker has a run of its own."""
-    found = promotable(Request(run=passed_run))
-    run_id = f"{found.result.run_id}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
-    return replace(
-        found,
-        name=request.node.name.replace("[", "-").replace("]", ""),
-        result=found.result.model_copy(update={"run_id": run_id}),
-    )
-
-
-def target(server, alias="champion"):
-    return open_target(f"mlflow:{server}", TargetOptions(alias=alias))
-
-
-def another(package, *waived):
-    """The same model, let go by a waiver, of a run with fewer files: another package."""
-    return replace(package, waived=waived, folder=package.folder / "models")
-
-
-def aliases(client, package):
-    found = client.get_registered_model(package.name).aliases
-    return {alias: int(version) for alias, version in found.items()}
-
-
-def versions(client, package):
-    return client.search_model_versions(f"name='{package.name}'")
-
-
-def uploaded(client, package):
-    """The package's run, and its logged models."""
-    (version, *_) = versions(client, package)
-    run = client.get_run(version.run_id)
-    filter_string = f"source_run_id = '{run.info.run_id}'"
-    found = client.search_logged_models([run.info.experiment_id], filter_string=filter_string)
-    return run, found
-
-
-def interposed(monkeypatch, method, before=None, after=None):
-    """Do something once, just before or after a real call of MLflow's client."""
-    real = getattr(CLIENT, method)
-
-    def call(self, *args, **kwargs):
-        monkeypatch.setattr(CLIENT, method, real)
-        if before is not None:
-            before()
-        found = real(self, *args, **kwargs)
-        if after is not None:
-            after()
-        return found
-
-    monkeypatch.setattr(CLIENT, method, call)
-
-
-def interrupt():
-    raise KeyboardInterrupt
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 
 def test_a_run_a_model_and_a_version_arrive_with_everything(server, client, package, capfd):
@@ -271,170 +195,6 @@ def test_a_model_that_did_not_arrive_whole_is_no_version(server, client, package
     assert not client.search_registered_models(f"name='{package.name}'")
 
 
-def second(server, client, package):
-    """Versions 1, the champion, and 2, which is none; what another client would move to 2."""
-    target(server).promote(package)
-    (version,) = versions(client, package)
-    model_id = version.source.rpartition("/")[2]
-    made = client.create_model_version(
-        package.name, version.source, version.run_id, model_id=model_id
-    )
-    assert int(made.version) == 2
-    return lambda: CLIENT(tracking_uri=server).set_registered_model_alias(
-        package.name, "champion", "2"
-    )
-
-
-def test_an_alias_that_is_moved_during_the_upload_is_left_there(
-    server, client, package, monkeypatch
-):
-    theirs = second(server, client, package)
-    interposed(monkeypatch, "create_model_version", after=theirs)
-    newer = another(package, "slow")
-    with pytest.raises(StoreError, match=r"moved while this was promoted.*got version 2"):
-        target(server).promote(newer)
-    assert aliases(client, package) == {"champion": 2}
-    assert target(server).plan(newer)[0] == "move alias champion from version 2 to version 3"
-    target(server).promote(newer)
-    assert aliases(client, package) == {"champion": 3, "previous": 2}
-
-
-def test_an_alias_that_is_moved_on_right_after_us_is_left_there(
-    server, client, package, monkeypatch
-):
-    theirs = second(server, client, package)
-    real = CLIENT.set_registered_model_alias
-
-    def ours(self, name, alias, version):
-        real(self, name, alias, version)
-        if alias == "champion" and version == "3":
-            theirs()
-
-    monkeypatch.setattr(CLIENT, "set_registered_model_alias", ours)
-    with pytest.raises(StoreError, match=r"moved on right away.*got version 2"):
-        target(server).promote(another(package, "outrun"))
-    assert aliases(client, package) == {"champion": 2, "previous": 1}
-
-
-def test_of_two_who_move_an_alias_at_once_one_at_least_is_told(
-    server, client, package, monkeypatch
-):
-    """The other one does all of it just before one of our calls: before each of them."""
-    second(server, client, package)
-    nowhere = Standing()
-    other, told = CLIENT(tracking_uri=server), []
-
-    def move(mover, version):
-        try:
-            move_alias(mover, package.name, "champion", version, nowhere)
-        except StoreError:
-            told.append(version)
-
-    names = ("set_registered_model_tag", "get_registered_model", "set_registered_model_alias")
-    for turn in itertools.count():
-        client.delete_registered_model_alias(package.name, "champion")
-        told.clear()
-        made = itertools.count()
-        for name in names:
-            real = getattr(CLIENT, name)
-
-            def counted(*args, real=real, made=made, turn=turn):
-                if next(made) == turn:
-                    move(other, 2)
-                return real(client, *args)
-
-            monkeypatch.setattr(client, name, counted)
-        move(client, 1)
-        if next(made) <= turn:  # the other one had no turn
-            break
-        assert told
-        assert aliases(other, package)["champion"] in {1, 2}
-    assert turn >= 4
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_two_who_promote_the_same_at_once_make_one_version(
-    server, client, package, monkeypatch, when
-):
-    second(server, client, package)
-    theirs = {when: lambda: target(server).promote(newer)}
-    interposed(monkeypatch, "create_model_version", **theirs)
-    newer = another(package, "the same by two")
-    assert target(server).promote(newer)[-1] == "kept version 1 as alias previous"
-    assert aliases(client, package) == {"champion": 3, "previous": 1}
-    assert len(versions(client, package)) == 3
-    assert target(server).plan(newer) == ()
-
-
-def test_a_server_that_is_not_there_is_one_message(server, package, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(StoreError, match="cannot be reached") as raised:
-        target("http://user:secret@127.0.0.1:9").plan(package)
-    assert "\n" not in str(raised.value)
-    assert "secret" not in str(raised.value)
-
-
-class _Answers(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.server.asked += 1
-        code, content = self.server.answer
-        self.send_response(code)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST  # noqa: N815
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def other_server():
-    """A server that answers everything in one way."""
-    with HTTPServer(("127.0.0.1", 0), _Answers) as found:
-        found.asked = 0
-        thread = threading.Thread(target=found.serve_forever)
-        thread.start()
-        yield found
-        found.shutdown()
-        thread.join()
-
-
-DENIED = json.dumps({"error_code": "PERMISSION_DENIED", "message": "Permission denied"}).encode()
-
-
-@pytest.mark.parametrize(
-    ("answer", "problem"),
-    [
-        ((404, b"<html>\nnothing"), "not as an MLflow 3 server"),
-        ((200, b"<html>\nhello"), "not as an MLflow 3 server"),
-        ((401, b"You are not authenticated."), "does not let you"),
-        ((403, DENIED), "does not let you"),
-    ],
-)
-def test_a_server_that_refuses_is_one_message(package, other_server, answer, problem):
-    other_server.answer = answer
-    with pytest.raises(StoreError, match=problem) as raised:
-        target(f"http://127.0.0.1:{other_server.server_port}").plan(package)
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize(("retries", "asked"), [(None, 3), ("0", 1)])
-def test_it_is_tried_a_few_times_or_as_often_as_the_user_says(
-    package, other_server, monkeypatch, retries, asked, capfd
-):
-    other_server.answer = (503, b"")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    if retries is not None:
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
-    with pytest.raises(StoreError):
-        target(f"http://127.0.0.1:{other_server.server_port}").promote(package)
-    assert other_server.asked == asked
-    assert capfd.readouterr() == ("", "")
-    assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == retries
-
-
 def test_a_database_is_made_by_promoting_not_by_planning(package, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     store = open_target("mlflow:sqlite:///mlflow.db", TargetOptions())
@@ -449,30 +209,9 @@ def test_a_database_is_made_by_promoting_not_by_planning(package, tmp_path, monk
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
-@pytest.mark.parametrize("alias", ["latest", "Latest", "v3", "V12", "", "a b", "previous", "ä"])
-def test_reserved_and_impossible_aliases_are_refused_beforehand(alias):
-    with pytest.raises(ConfigError, match="--alias"):
-        open_target("mlflow:http://127.0.0.1:9", TargetOptions(alias=alias))
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["mlflow:", "mlflow:somewhere", "mlflow:http://", "mlflow:ftp://host", "mlflow:http://[1"],
-)
-def test_what_is_no_server_is_refused_beforehand(uri):
-    with pytest.raises(ConfigError):
-        open_target(uri, TargetOptions())
-
-
 def test_mlflows_own_variable_names_the_server(server, package, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     assert open_target("mlflow:", TargetOptions()).plan(package)
-
-
-def test_a_database_without_what_opens_it_is_refused_beforehand(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(ConfigError, match=r"needs more.*pip install .mlflow>="):
-        open_target("mlflow:sqlite:///mlflow.db", TargetOptions())
 
 
 def test_a_command_line_promotes_and_shows_no_password(
@@ -488,17 +227,3 @@ def test_a_command_line_promotes_and_shows_no_password(
     assert "moved alias champion to version 1" in said.out
     assert "secret" not in said.out + said.err
     assert client.get_model_version_by_alias("by-command", "champion").version == "1"
-
-
-@pytest.mark.parametrize("name", ["a/b", "a:b", " ", ".."])
-def test_names_that_mlflow_does_not_take_are_refused_beforehand(package, name):
-    with pytest.raises(ConfigError, match="no name for MLflow"):
-        target("http://127.0.0.1:9").plan(replace(package, name=name))
-
-
-def test_telemetry_is_off_unless_the_user_says_otherwise(monkeypatch):
-    with mlflow_quiet():
-        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
-    with mlflow_quiet():
-        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
