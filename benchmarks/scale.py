@@ -3,10 +3,10 @@
     python benchmarks/scale.py            # measure and print
     python benchmarks/scale.py --check    # and exit with 1 when a target is missed
 
-Workers: the calibration pass of the BERT example in one process, in two, and on two of Ray's actors,
-in turns, each session with one thread. Driver: the pass of the text-line example by 1 to 64 shards,
-one after another in this process, through the code that runs on a cluster: what is not inside a
-worker is the driver's, and it would be the same on 64 machines.
+Workers: the calibration pass of the BERT example in one process, in two, and on two of Ray's
+actors, in turns, each session with one thread. Driver: the pass of the text-line example by 1 to 64
+shards, one after another in this process, through the code that runs on a cluster: what is not
+inside a worker is the driver's, and it would be the same on 64 machines.
 """
 
 import argparse

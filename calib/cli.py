@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import sys
 from enum import StrEnum
 from io import TextIOWrapper
@@ -12,39 +11,33 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from calib import (
-    cli_audit,
-    cli_cache,
-    cli_doctor,
-    cli_evidence,
-    cli_plan,
-    cli_promote,
-    cli_report,
-    cli_sweep,
+from calib.commands import (
+    audit,
+    cache,
+    calibrate,
+    doctor,
+    evidence,
+    plan,
+    promote,
+    report,
+    sweep,
 )
-from calib.calibrators.statistics_file import merge_files, save_statistics
+from calib.commands.options import AsJson, Jobs, Overrides, open_progress, print_line
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.endings import Interruption, LoggedError, ending_of, faults_logged_in, terminable
-from calib.errors import ConfigError
 from calib.gate.judging import evaluate
 from calib.graph.load import read_model
 from calib.graph.tensorrt_rules import findings
-from calib.pipeline import run_calibration, run_experiment, run_sensitivity
-from calib.progress import Progress, Silent
-from calib.report import find_browser, write_sensitivity
+from calib.pipeline import run_experiment
+from calib.report import find_browser
 from calib.results import RunResult, RunVerdict
 from calib.rundir import load_result
-from calib.stages.shard import Shard
 from calib.terminal import (
-    TerminalProgress,
     complain,
-    error_console,
     output_console,
     print_result,
     print_verdict,
-    say,
 )
-from calib.terminal_sensitivity import print_sensitivity
 
 
 class _Commands(TyperGroup):
@@ -66,18 +59,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=__doc__,
 )
-app.add_typer(cli_cache.app, name="cache")
-cli_audit.register(app)
-cli_evidence.register(app)
-cli_promote.register(app)
-app.command("doctor")(cli_doctor.doctor_command)
-app.command("plan")(cli_plan.plan_command)
-app.command("report")(cli_report.report_command)
-app.command("sweep")(cli_sweep.sweep_command)
+app.add_typer(cache.app, name="cache")
+calibrate.register(app)
+audit.register(app)
+evidence.register(app)
+promote.register(app)
+app.command("doctor")(doctor.doctor_command)
+app.command("plan")(plan.plan_command)
+app.command("report")(report.report_command)
+app.command("sweep")(sweep.sweep_command)
 _COMMANDS = (
     "run",
-    "calibrate",
-    "merge",
     "cache",
     "gate",
     "report",
@@ -85,11 +77,11 @@ _COMMANDS = (
     "doctor",
     "plan",
     "schema",
-    "sensitivity",
     "sweep",
-    *cli_audit.COMMANDS,
-    *cli_evidence.COMMANDS,
-    *cli_promote.COMMANDS,
+    *calibrate.COMMANDS,
+    *audit.COMMANDS,
+    *evidence.COMMANDS,
+    *promote.COMMANDS,
 )
 
 
@@ -102,22 +94,6 @@ class BackendKind(StrEnum):
     TENSORRT_RTX = "tensorrt_rtx"
 
 
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config field.")
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=1024,
-        metavar="N",
-        help="Workers that share the passes over data, instead of `execution.workers`; the "
-        "results are the same.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line at the end.")]
-
-
 @app.command()
 def run(
     config: Path,
@@ -127,7 +103,7 @@ def run(
     ] = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
-    pdf: cli_report.Pdf = False,
+    pdf: report.Pdf = False,
 ) -> None:
     """Calibrate, build, compare and judge what the YAML file says; write the report.
 
@@ -139,79 +115,17 @@ def run(
     chosen = [f"backend={{kind: {backend.value}}}"] if backend else []
     experiment = load_experiment(config, [*chosen, *(overrides or ())])
     with faults_logged_in(experiment.output.reports):
-        finished = run_experiment(experiment, _progress(), jobs)
-    report = finished.directory / "report.html"
+        finished = run_experiment(experiment, open_progress(), jobs)
+    page = finished.directory / "report.html"
     if pdf:
-        cli_report.printed(report)
+        report.printed(page)
     if as_json:
-        _print_json(finished.result.verdict, finished.result, report)
+        _print_json(finished.result.verdict, finished.result, page)
     else:
         out = output_console()
         print_result(out, finished.result)
-        out.print(f"\n{report}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"\n{page}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(finished.result.verdict.verdict.exit_code)
-
-
-@app.command()
-def sensitivity(
-    config: Path,
-    overrides: Overrides = None,
-    csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the groups as a table, too.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Where INT8 loses accuracy: each group of nodes alone, by activations and by weights.
-
-    Only calibration samples are used. One that was broken off goes on where it was.
-    """
-    experiment = load_experiment(config, overrides or ())
-    with faults_logged_in(experiment.output.reports):
-        found = run_sensitivity(experiment, _progress())
-    if csv is not None:
-        write_sensitivity(found, csv)
-    if as_json:
-        _print_line(json.loads(found.model_dump_json()))
-    else:
-        print_sensitivity(output_console(), found)
-
-
-@app.command("calibrate")
-def calibrate_command(
-    config: Path,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The statistics file to write.")
-    ],
-    overrides: Overrides = None,
-    shard: Annotated[
-        str, typer.Option(metavar="K/N", help="Only the K-th of N parts of the batches.")
-    ] = "1/1",
-    jobs: Jobs = None,
-) -> None:
-    """Observe the calibration data and write the statistics, for `calibration.statistics`.
-
-    With --shard the work can be split over processes and machines; `calib merge` puts the parts
-    together, to the bytes that one process writes.
-    """
-    experiment = load_experiment(config, overrides or ())
-    with faults_logged_in(experiment.output.reports):
-        found = run_calibration(experiment, _progress(), _shard(shard), output, jobs)
-    say(f"{output}: {found.samples} samples, {len(found.parts)} tensors")
-
-
-@app.command()
-def merge(
-    shards: Annotated[list[Path], typer.Argument(metavar="FILE...", help="All shards' files.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The statistics file to write.")
-    ],
-) -> None:
-    """Put the shards of `calib calibrate --shard` together, exactly."""
-    merged = merge_files(shards)
-    save_statistics(output, merged)
-    held, of = merged.shards
-    missing = "" if merged.is_whole else f"; {of - len(held)} of {of} shards are still missing"
-    say(f"{output}: {merged.samples} samples, {len(merged.parts)} tensors{missing}")
 
 
 @app.command()
@@ -254,18 +168,6 @@ def schema() -> None:
     sys.stdout.write(json.dumps(experiment_schema(), indent=2) + "\n")
 
 
-def _progress() -> Progress:
-    console = error_console()
-    return TerminalProgress(console) if console.is_terminal else Silent()
-
-
-def _shard(text: str) -> Shard:
-    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
-    if match is None or int(match[1]) > int(match[2]):
-        raise ConfigError("--shard", "is no shard", got=text, expected="K/N with 1 <= K <= N")
-    return Shard(int(match[1]), int(match[2]))
-
-
 def _print_json(verdict: RunVerdict, result: RunResult, where: Path) -> None:
     line = {
         "verdict": verdict.verdict,
@@ -275,11 +177,7 @@ def _print_json(verdict: RunVerdict, result: RunResult, where: Path) -> None:
         "run_id": result.run_id,
         "report": str(where),
     }
-    _print_line(line)
-
-
-def _print_line(content: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
+    print_line(line)
 
 
 def main(default_command: str | None = None) -> None:

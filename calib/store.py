@@ -45,11 +45,17 @@ def sha256_from_file(path: Path) -> str:
 
 
 def sha256_from_tree(root: Path, *, exclude: frozenset[str] = frozenset()) -> str:
-    """SHA-256 (hex) over the Python sources below `root`: what code made a result."""
+    """SHA-256 (hex) over the Python sources below `root`: what code made a result.
+
+    Args:
+        root: a package's folder.
+        exclude: files below it, and folders, which end with `/`; `report/` always is.
+    """
     sha = hashlib.sha256()
+    left_out = tuple(name for name in ("report/", *exclude) if name.endswith("/"))
     for path in sorted(root.rglob("*.py")):
         relative = path.relative_to(root).as_posix()
-        if relative not in exclude and not relative.startswith("report/"):
+        if relative not in exclude and not relative.startswith(left_out):
             sha.update(f"{relative}\n{sha256_from_file(path)}\n".encode())
     return sha.hexdigest()
 

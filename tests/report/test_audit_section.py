@@ -7,7 +7,7 @@ import records
 from calib.report import render_html
 from calib.results import Severity
 from calib.terminal import SafeConsole
-from calib.terminal_audit import audit_lines, print_audit, summary
+from calib.terminal.audit import audit_lines, print_audit, summary
 
 
 def printed(record):

@@ -12,7 +12,7 @@ from records import NASTY
 from calib.report.sweep import pareto_plot, sweep_csv, sweep_page
 from calib.results import SweepRecord, TrialRecord, Verdict
 from calib.terminal import SafeConsole
-from calib.terminal_sweep import print_sweep
+from calib.terminal.sweep import print_sweep
 
 VERDICTS = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE, Verdict.FAIL)
 

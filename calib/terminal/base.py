@@ -21,8 +21,8 @@ from calib.results import (
     RunVerdict,
     Verdict,
 )
-from calib.terminal_audit import audit_lines
-from calib.terminal_sensitivity import remedies_line
+from calib.terminal.audit import audit_lines
+from calib.terminal.sensitivity import remedies_line
 from data_loaders.printable import visible
 
 _STYLE = {

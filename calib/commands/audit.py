@@ -8,23 +8,19 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from calib.commands.options import AsJson, Overrides, open_progress
 from calib.config import load_experiment
 from calib.endings import faults_logged_in
-from calib.progress import Silent
 from calib.report.run_diff import write_comparison, write_history
 from calib.report.samples import read_samples
 from calib.results import Outcome, Severity
 from calib.run_diff import COLUMNS, compare_runs, history
 from calib.rundir import load_result, load_results
 from calib.stages.audit import run_audit
-from calib.terminal import TerminalProgress, error_console, output_console
-from calib.terminal_audit import print_audit
-from calib.terminal_runs import print_comparison, print_history
+from calib.terminal import output_console
+from calib.terminal.audit import print_audit
+from calib.terminal.runs import print_comparison, print_history
 
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config field.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line.")]
 Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page as well.")]
 _EXIT_CODES = {Outcome.NO_WORSE: 0, Outcome.WORSE: 1, Outcome.NO_EVIDENCE: 3}
 
@@ -35,8 +31,7 @@ def audit(config: Path, overrides: Overrides = None, as_json: AsJson = False) ->
     Exit code: 0 no error among the findings, 1 an error, 2 bad input.
     """
     experiment = load_experiment(config, overrides or ())
-    console = error_console()
-    progress = TerminalProgress(console) if console.is_terminal else Silent()
+    progress = open_progress()
     with faults_logged_in(experiment.output.reports):
         found = run_audit(experiment, progress)
     if as_json:

@@ -17,6 +17,7 @@ from calib.calibrators.trt_cache import (
     load_cache,
     version_number,
 )
+from calib.commands.options import AsJson
 from calib.config import load_experiment
 from calib.errors import ConfigError
 from calib.report.cache import write_coverage_csv, write_diff_csv, write_diff_html
@@ -29,7 +30,6 @@ from calib.terminal import output_console, say
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 CacheFile = Annotated[Path, typer.Argument(metavar="CACHE", help="A calibration cache.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON line.")]
 _SHOWN = 20
 
 

@@ -15,7 +15,7 @@ from calib.sweep.story import run_sweep
 from calib.sweep.study import require_optuna
 from calib.sweep.telling import Quiet, Telling
 from calib.terminal import error_console, output_console, say
-from calib.terminal_sweep import TerminalSweep, print_sweep
+from calib.terminal.sweep import TerminalSweep, print_sweep
 
 
 def sweep_command(
