@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from calib.analysis.slices import SlicesSpec
 from calib.backends.onnxruntime import OnnxRuntimeSpec
@@ -15,45 +15,12 @@ from calib.gate.limits import LimitsSpec
 from calib.graph.selection_spec import SelectionSpec
 from calib.results import Precision
 from calib.settings import parse, read_yaml, with_overrides
-from calib.sweep_spec import SweepSpec
+from calib.specs.base import Spec
+from calib.specs.model import ModelSpec
+from calib.specs.sweep import SweepSpec
+from calib.specs.throughput import ThroughputSpec
 from calib.tasks import TaskSpec
-from calib.throughput_spec import ThroughputSpec
 from data_loaders import DataSpec
-
-
-class Spec(BaseModel):
-    """A strict, frozen part of the config: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _ModelSpec(Spec):
-    batch_axes: dict[str, int | None] = Field(
-        default_factory=dict,
-        description="By input or output name: the axis along which samples lie side by side; null "
-        "for an input that a batch shares, or an output that has no row of each sample's own. "
-        "Found from the names of axes, or by running one sample and two, where absent.",
-    )
-
-
-class OnnxFileSpec(_ModelSpec):
-    """A model that is already there."""
-
-    kind: Literal["onnx"] = "onnx"
-    path: Path = Field(description="The FP32 ONNX file.")
-
-
-class PythonModelSpec(_ModelSpec):
-    """A model that a function makes, and keeps until something it is made from changes."""
-
-    kind: Literal["python"] = "python"
-    entry: str = Field(
-        pattern=r"^[\w.]+:\w+$", description="`module:function`; it returns the ONNX file's path."
-    )
-    args: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments for it.")
-
-
-ModelSpec = Annotated[OnnxFileSpec | PythonModelSpec, Field(discriminator="kind")]
 
 
 class ExperimentDataSpec(Spec):

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from calib.errors import BackendError
 from calib.execution.ledger import WHERE, Ledger, failure
 from calib.execution.ray_actor import digest_of, makeup
-from calib.execution.ray_session import RaySession, import_ray, refuse_client
+from calib.execution.ray_session import RaySession, import_ray, refuse_client, refuse_unlike
 from calib.execution.spec import RaySpec
 from calib.execution.work import Take, Work
 from calib.execution.worker import error_from
@@ -163,7 +162,7 @@ class _Pool:
             if self._failures >= self._attempts:
                 raise failure("a worker", "died at its start", str(error)) from error
             return
-        _refuse_unlike(self._makeup, found)
+        refuse_unlike(self._makeup, found)
         self.idle.append(actor)
 
     def model(self, work: Work) -> tuple[str, Any]:
@@ -195,24 +194,6 @@ class _Pool:
             with suppress(self.ray.exceptions.RayError):
                 self.ray.wait(asked, num_returns=len(asked), timeout=_FORGET_SECONDS)
         self.kill()
-
-
-def _refuse_unlike(own: Mapping[str, str], other: Mapping[str, str]) -> None:
-    if "problem" in other:
-        raise BackendError(
-            WHERE,
-            f"a worker cannot read what this machine reads: {other['problem']}",
-            fix="Run calib from a directory that all machines of the cluster share.",
-        )
-    unlike = [name for name in own if own[name] != other.get(name)]
-    if unlike:
-        raise BackendError(
-            WHERE,
-            f"a worker has another {', another '.join(unlike)} than this machine",
-            got=", ".join(f"{name} {other.get(name)}" for name in unlike),
-            expected=", ".join(f"{name} {own[name]}" for name in unlike),
-            fix="Install the same versions on all machines of the cluster.",
-        )
 
 
 @dataclass(frozen=True, slots=True)

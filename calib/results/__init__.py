@@ -22,15 +22,10 @@ from calib.results.calibration import (
 )
 from calib.results.candidates import (
     CandidateRecord,
-    ClassScore,
     FlipSummary,
-    FoundSlice,
     HeadRecord,
     LatencyRecord,
-    PairedScore,
     SampleVerdict,
-    SliceScore,
-    TaskScore,
 )
 from calib.results.comparison import (
     History,
@@ -73,6 +68,13 @@ from calib.results.run import (
     SCHEMA_VERSION,
     RunResult,
     StageRecord,
+)
+from calib.results.scores import (
+    ClassScore,
+    FoundSlice,
+    PairedScore,
+    SliceScore,
+    TaskScore,
 )
 from calib.results.sensitivity import GroupSensitivity, SensitivityRecord
 from calib.results.speed import LoadRecord, PointRecord, SpeedRecord

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from calib.backends.base import Engine
-from calib.config import Experiment, OnnxFileSpec
+from calib.config import Experiment
 from calib.errors import ConfigError, DataError, ModelError
 from calib.graph.load import Model, load_model
 from calib.graph.opset import newest_opset
 from calib.results import DataRecord, DatasetRecord, TaskKind, TensorSpec
+from calib.specs.model import OnnxFileSpec
 from calib.stages.batch_axes import BatchAxes, input_axes, oddities, output_axes
 from calib.stages.data_checks import refuse_other_classes, refuse_small, refuse_unlike
 from calib.stages.memory import memory_notes

@@ -41,8 +41,8 @@ _JUDGING = frozenset(
         "results/sweep.py",
         "results/waivers.py",
         "run_diff/",
+        "specs/sweep.py",
         "sweep/",
-        "sweep_spec.py",
         "terminal/",
     ]
 )

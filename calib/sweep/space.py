@@ -11,7 +11,7 @@ from typing import Any
 from calib.config import Experiment
 from calib.errors import ConfigError
 from calib.settings import parse, read_yaml, with_overrides
-from calib.sweep_spec import AxisSpec, SweepSpec
+from calib.specs.sweep import AxisSpec, SweepSpec
 
 Point = dict[str, str]
 """A value for each path, both as `--set` has them."""

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from calib.errors import ConfigError, StoreError
+from calib.specs.sweep import SweepSpec
 from calib.store import digest_from_key
+from calib.sweep.distributions import distribution, param_of, text_of
 from calib.sweep.space import Point, Space
-from calib.sweep_spec import AxisSpec, SweepSpec
 
 _RUN, _SECONDS, _SINCE = "run", "seconds", "since"
 _ATTEMPTS = 50
@@ -104,7 +105,7 @@ class Study:
         self._spec, self._space = spec, space
         self._sampler = sampler_of(spec, space)
         self._distributions = {
-            path: _distribution(self._optuna, axis) for path, axis in space.axes.items()
+            path: distribution(self._optuna, axis) for path, axis in space.axes.items()
         }
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -220,7 +221,7 @@ class Study:
 
     def _asked(self, point: Point) -> Proposal:
         """This very point as a trial of optuna's."""
-        params = {path: _param(self._space.axes[path], text) for path, text in point.items()}
+        params = {path: param_of(self._space.axes[path], text) for path, text in point.items()}
         self._study.enqueue_trial(params)
         return self._ask()
 
@@ -247,7 +248,7 @@ class Study:
 
     def _point(self, params: Mapping[str, Any]) -> Point:
         axes = self._space.axes
-        return {path: _text(axis, params[path]) for path, axis in axes.items() if path in params}
+        return {path: text_of(axis, params[path]) for path, axis in axes.items() if path in params}
 
     def _is_taken(self, point: Point) -> bool:
         return _key(point) in self._known or _key(point) in self._proposed
@@ -293,33 +294,3 @@ def _optuna() -> ModuleType:
 
 def _key(point: Point) -> tuple[str, ...]:
     return tuple(f"{path}={text}" for path, text in sorted(point.items()))
-
-
-def _distribution(optuna: ModuleType, axis: AxisSpec) -> Any:
-    kinds = optuna.distributions
-    if axis.values is not None:
-        return kinds.CategoricalDistribution(axis.texts)
-    low, high = axis.low or 0.0, axis.high or 0.0
-    if axis.int:
-        step = round(axis.step or 1)
-        return kinds.IntDistribution(round(low), _last(low, high, step), log=axis.log, step=step)
-    if axis.step is not None:
-        return kinds.FloatDistribution(low, _last(low, high, axis.step), step=axis.step)
-    return kinds.FloatDistribution(low, high, log=axis.log)
-
-
-def _last(low: float, high: float, step: float) -> Any:
-    """The last of the steps: optuna warns where the upper end is none."""
-    last = low + int((high - low) / step * (1 + 1e-12)) * step
-    return round(last) if isinstance(step, int) else min(last, high)
-
-
-def _text(axis: AxisSpec, param: Any) -> str:
-    return str(param) if axis.values is not None else axis.text_of(float(param))
-
-
-def _param(axis: AxisSpec, text: str) -> Any:
-    """What optuna calls the value of that text."""
-    if axis.values is not None:
-        return text
-    return int(text) if axis.int else float(text)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from calib.config import load_experiment
 from calib.errors import ConfigError
 from calib.settings import with_overrides
+from calib.specs.sweep import AxisSpec, SweepSpec
 from calib.sweep.labels import labels
 from calib.sweep.planning import plan_of
 from calib.sweep.space import Space, read_base, settings_of
-from calib.sweep_spec import AxisSpec, SweepSpec
 
 CALIBRATORS = {
     "values": [

@@ -3,9 +3,9 @@
 import pytest
 
 from calib.errors import StoreError
+from calib.specs.sweep import AxisSpec, SweepSpec
 from calib.sweep.space import Space
 from calib.sweep.study import Study
-from calib.sweep_spec import AxisSpec, SweepSpec
 
 SPACE = Space(
     {

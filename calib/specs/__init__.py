@@ -1,0 +1,1 @@
+"""What a config can say, where no package of its own says it."""
