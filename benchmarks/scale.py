@@ -233,15 +233,21 @@ class OneAfterAnother:
 def driver(asked: Experiment, folder: Path, shards: Sequence[int]) -> dict[str, Any]:
     """The driver's cost for each number of shards, and what that is of a long pass.
 
-    A sample's cost is that with the fewest shards: reading all data and opening a session, which
-    each worker does, weigh nothing in a long pass. A shard's cost to the driver is the dearest.
+    What a worker takes is so much to open its session and to read the data, and so much a sample:
+    the fewest and the most shards tell one from the other. A shard's cost to the driver is the
+    dearest.
     """
     rows = by_shards(asked, folder, shards)
     shared = [row for row in rows if row["shards"] > 1]
-    each = shared[0]["worker_ms_a_sample"]
+    few, many = shared[0], shared[-1]
+    tasks = np.array([[row["tasks"], row["task_samples"]] for row in (few, many)])
+    took = [1e3 * row["worker_seconds"] for row in (few, many)]
+    opening, each = (float(value) for value in np.linalg.solve(tasks, took))
     mine = WORKERS * max(row["driver_ms_a_shard"] for row in shared)
     return {
         "rows": rows,
+        "opening_ms": opening,
+        "sample_ms": each,
         "pct_of_million": 100 * mine / (mine + MILLION * each / WORKERS),
         "samples_for_1_pct": round(99 * mine * WORKERS / each),
     }
@@ -275,7 +281,6 @@ def row_of(cluster: OneAfterAnother, done: Done) -> dict[str, Any]:
     """A row of the table; one worker is the asking process itself, and leaves nothing to merge."""
     kept = [count for count in cluster.batches if count > 0]
     repeated = [-count for count in cluster.batches if count < 0]
-    each = cluster.worker_seconds / max(1, sum(kept) + sum(repeated)) / BATCH
     return {
         "shards": cluster.workers,
         "sha256": done.sha256[:12],
@@ -283,7 +288,9 @@ def row_of(cluster: OneAfterAnother, done: Done) -> dict[str, Any]:
         "driver_seconds": cluster.take_seconds,
         "kilobytes_out_a_shard": cluster.bytes_out / cluster.workers / 1e3,
         "megabytes_back_a_shard": cluster.bytes_back / cluster.workers / 1e6,
-        "worker_ms_a_sample": 1e3 * each,
+        "worker_seconds": cluster.worker_seconds,
+        "tasks": len(cluster.batches),
+        "task_samples": (sum(kept) + sum(repeated)) * BATCH,
         "shard_batches": kept[-1] if kept else 0,
         "repeated_batches": sum(repeated),
     }

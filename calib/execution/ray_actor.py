@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import threading
@@ -77,13 +76,17 @@ def digest_of(files: Mapping[str, Path]) -> str:
     ).hexdigest()
 
 
-def models_folder(session: str) -> Path:
-    """Where the models of a cluster's session lie on this machine; this user's alone.
+def own_folder(context: Any) -> Path:
+    """Where this machine keeps what a driver's workers need; this user's alone.
+
+    Args:
+        context: Ray's runtime context, of the driver or of an actor of it.
 
     Raises:
         PermissionError: if somebody else has made it.
     """
-    folder = Path(tempfile.gettempdir(), f"calib-{session}-{os.getuid()}")
+    name = f"calib-{context.get_session_name()}-{context.get_job_id()}-{os.getuid()}"
+    folder = Path(tempfile.gettempdir(), name)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to somebody else")
@@ -111,15 +114,6 @@ def placed(files: Mapping[str, Array], digest: str, root: Path) -> Path:
     return folder / next(iter(files))
 
 
-def forget(root: Path, digests: list[str]) -> None:
-    """Remove models from this machine."""
-    for digest in digests:
-        shutil.rmtree(root / digest, ignore_errors=True)
-        (root / f"{digest}.lock").unlink(missing_ok=True)
-    if root.is_dir() and not any(root.iterdir()):
-        root.rmdir()
-
-
 def pieces(name: str, request: str, model: Path) -> Iterator[Piece]:
     """Run a handler, and give what it does as it does it.
 
@@ -129,7 +123,8 @@ def pieces(name: str, request: str, model: Path) -> Iterator[Piece]:
         one. Not more often than each second: the driver listens to many.
     """
     said: Queue[Piece | None] = Queue(_AHEAD)
-    with tempfile.TemporaryDirectory(prefix="calib-shard-") as folder:
+    # Beside the models, so that what a killed one leaves goes with them.
+    with tempfile.TemporaryDirectory(prefix="shard-", dir=model.parent.parent) as folder:
         target = Path(folder)
         sender = _Sender(target, said)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from calib.errors import BackendError
 from calib.execution.ledger import WHERE, Ledger, failure
-from calib.execution.ray_actor import digest_of, makeup
+from calib.execution.ray_actor import digest_of, makeup, own_folder
 from calib.execution.ray_session import RaySession, import_ray, refuse_client, refuse_unlike
 from calib.execution.spec import RaySpec
 from calib.execution.work import Take, Work
@@ -27,7 +27,7 @@ from calib.progress import Advance
 _POLL_SECONDS = 5.0
 _START_SECONDS = 300.0
 """So long there may be no worker at all before the cluster is said to have no room."""
-_FORGET_SECONDS = 5.0
+_CLEAR_SECONDS = 5.0
 _BACKPRESSURE = 16
 """Pieces of one worker that may wait in the object store."""
 
@@ -59,7 +59,7 @@ class RayExecutor:
         try:
             _Run(self._pool, work, folder, take, ledger)()
         except BaseException:
-            self._pool.kill()  # what still runs is of no use
+            self._pool.kill_busy()  # what still runs is of no use
             raise
 
     def close(self) -> None:
@@ -100,10 +100,10 @@ def _actor_class(ray: Any) -> Any:
             digest, root = model
             yield from ray_actor.pieces(*asked, ray_actor.placed(files, digest, self._root(root)))
 
-        def forget(self, digests: list[str], root: Path | None) -> None:
-            from calib.execution import ray_actor
+        def clear(self) -> None:
+            import shutil
 
-            ray_actor.forget(self._root(root), digests)
+            shutil.rmtree(self._root(None), ignore_errors=True)
 
         @staticmethod
         def _root(root: Path | None) -> Path:
@@ -111,8 +111,7 @@ def _actor_class(ray: Any) -> Any:
 
             from calib.execution import ray_actor
 
-            session = ray.get_runtime_context().get_session_name()
-            return root or ray_actor.models_folder(session)
+            return root or ray_actor.own_folder(ray.get_runtime_context())
 
     return ray.remote(Worker)
 
@@ -133,7 +132,6 @@ class _Pool:
         self._attempts = attempts
         self._failures = 0
         self._makeup = makeup()
-        self._digests: list[str] = []
         self._model: tuple[str, Any] = ("", None)
         self.starting: dict[Any, Any] = {}
         self.idle: list[Any] = []
@@ -175,25 +173,31 @@ class _Pool:
         if digest != self._model[0]:
             content = {name: np.fromfile(path, np.uint8) for name, path in files.items()}
             self._model = (digest, self.ray.put(content))
-            self._digests.append(digest)
         return self._model
 
-    def kill(self) -> None:
-        """End all actors, whatever they do."""
-        for actor in (*self.starting.values(), *self.idle, *self.busy):
-            with suppress(self.ray.exceptions.RayError):
-                self.ray.kill(actor)
+    def kill_busy(self) -> None:
+        """End the actors that do something."""
+        for actor in (*self.starting.values(), *self.busy):
+            self._kill(actor)
         self.starting.clear()
-        self.idle.clear()
         self.busy.clear()
 
     def close(self) -> None:
-        """End all actors; models do not stay on their machines."""
-        if self.root is None and self.idle:
-            asked = [actor.forget.remote(self._digests, None) for actor in self.idle]
-            with suppress(self.ray.exceptions.RayError):
-                self.ray.wait(asked, num_returns=len(asked), timeout=_FORGET_SECONDS)
-        self.kill()
+        """End all actors; nothing stays on machines where one has nothing to do, or on this one."""
+        self.kill_busy()
+        if self.root is None:
+            asked = [actor.clear.remote() for actor in self.idle]
+            with suppress(self.ray.exceptions.RayError, ValueError):  # none to wait for
+                self.ray.wait(asked, num_returns=len(asked), timeout=_CLEAR_SECONDS)
+            context = self.ray.get_runtime_context()
+            shutil.rmtree(own_folder(context), ignore_errors=True)
+        for actor in self.idle:
+            self._kill(actor)
+        self.idle.clear()
+
+    def _kill(self, actor: Any) -> None:
+        with suppress(self.ray.exceptions.RayError):
+            self.ray.kill(actor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,11 @@ def samples(count, seed, harm=""):
 @pytest.fixture(scope="module")
 def executor(cluster):
     handler = signal.getsignal(signal.SIGTERM)
+    there = set(Path(tempfile.gettempdir()).glob("calib-session_*"))
     with open_executor(RaySpec(workers=2, address=cluster.address)) as executor:
         yield executor
         assert signal.getsignal(signal.SIGTERM) is handler
+    assert not set(Path(tempfile.gettempdir()).glob("calib-session_*")) - there
 
 
 @pytest.fixture
