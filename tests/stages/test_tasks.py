@@ -114,7 +114,7 @@ def test_segmentation(tmp_path, monkeypatch):
         net,
         {"kind": "segmentation"},
         label,
-        {"miou_drop_points_max": 30.0, "classes_vanished_max": 0},
+        {"miou_drop_points_max": 30.0, "classes_vanished_max": 0, "worst_slice_loss_max": 60.0},
         classes=["a", "b", "c", "d"],
     )
     miou = own(result, "miou_pct")
@@ -123,6 +123,14 @@ def test_segmentation(tmp_path, monkeypatch):
     assert result.verdict.verdict is Verdict.PASS
     assert "Mean IoU" in result.verdict.reason
     assert {c.name for c in result.candidate("int8-minmax").score.by_class} == set("abcd")
+    # Nothing is right or wrong, and yet the slices are judged: by their own mean IoU.
+    slices = [s for s in result.candidate("int8-minmax").slices if s.family == "brightness"]
+    assert sum(s.figure.samples for s in slices) == 24
+    assert {s.figure.name for s in slices} == {"miou_pct"}
+    judged = next(c for c in result.verdict.candidates if c.candidate == "int8-minmax")
+    rule = next(r for r in judged.rules if r.rule == "worst_slice_loss_max")
+    assert rule.found == pytest.approx(100 - miou.value, abs=5)
+    assert rule.details.startswith("brightness ")
 
 
 BOXES = """
