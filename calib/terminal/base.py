@@ -211,7 +211,8 @@ def _metric_title(result: RunResult) -> str:
 
 
 def _cells(result: RunResult, candidate: CandidateRecord) -> list[str]:
-    score, flips = candidate.score, candidate.flips
+    score = candidate.score
+    flips = candidate.flips if candidate.tells_flips else None
     noise = [e.sqnr_db for e in candidate.outputs if e.sqnr_db is not None]
     headline = score.headline if score is not None else None
     metric = headline.text if headline is not None else "-"
