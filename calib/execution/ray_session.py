@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ _QUIET = {
 }
 _STORE_BYTES = 256 * 2**20
 """Models travel through the object store; one that is larger goes by way of the disk."""
+_REACH_SECONDS = 10.0
 _CLIENT = "ray://"
 
 
@@ -63,6 +65,7 @@ class RaySession:
         self._joined = bool(self.ray.is_initialized())
         if self._joined:
             return
+        _refuse_unreachable(spec)
         if spec.address is None:
             self.folder = Path(tempfile.mkdtemp(prefix="calib-ray-"))
         try:
@@ -127,6 +130,17 @@ def refuse_client(spec: RaySpec) -> None:
             fix="Run calib on a machine of the cluster, for instance by `ray job submit`, with "
             "execution.address=auto.",
         )
+
+
+def _refuse_unreachable(spec: RaySpec) -> None:
+    """Ray itself asks for minutes, and says so on standard error."""
+    host, _, port = (spec.address or "").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _refused(spec, error) from error
 
 
 def _refused(spec: RaySpec, error: Exception) -> BackendError:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,10 @@ import yaml
 from conftest import ROOT, config
 
 from calib.config import load_experiment
-from calib.errors import ConfigError, InputError
+from calib.errors import BackendError, ConfigError, InputError
 from calib.execution import RaySpec, open_executor
 from calib.execution.ray_executor import RayExecutor
+from calib.execution.ray_session import RaySession
 from calib.pipeline import run_calibration, run_experiment
 from calib.progress import Silent
 from calib.stages.shard import Shard
@@ -215,3 +217,14 @@ def test_an_interrupt_ends_ray_and_all_that_it_started():
         checks.ended(one.pid)
     assert folders
     assert not any(folder.exists() for folder in folders)
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_message(monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the tests' own cluster may be
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    message = rf"execution\.address: the cluster cannot be joined: .*got {address}"
+    with pytest.raises(BackendError, match=message):
+        RaySession(RaySpec(address=address))
