@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny models, tiny data, a config that runs in seconds."""
+"""Shared fixtures: tiny models, tiny data."""
 
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
+from small import config  # noqa: E402
 
 
 @pytest.fixture
@@ -27,24 +28,6 @@ def workspace(tmp_path, monkeypatch):
         np.savez(f"{name}.npz", x=x, label=label)
     Path("config.yaml").write_text(yaml.safe_dump(config()), encoding="utf-8")
     return tmp_path
-
-
-def config():
-    """A small experiment with two calibrators."""
-    arrays = {"kind": "arrays", "inputs": {"x": "x"}, "label": "label"}
-    return {
-        "name": "small",
-        "model": {"kind": "onnx", "path": "model.onnx"},
-        "data": {
-            "batch_size": 16,
-            "calibration": {**arrays, "path": "calibration.npz"},
-            "validation": {**arrays, "path": "validation.npz"},
-        },
-        "task": {"kind": "classification"},
-        "calibration": {"calibrators": [{"kind": "entropy"}, {"kind": "minmax"}]},
-        "throughput": {"batch_sizes": [1, 8], "runs": 5, "warmup_runs": 1},
-        "limits": {"accuracy_drop_points_max": 20.0, "output_sqnr_db_min": 10.0},
-    }
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import models
 import numpy as np
 import onnx
 import yaml
-from conftest import config
+from small import config
 
 from calib.config import load_experiment
 from calib.evidence import bundle, keys, statements, waivers

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import config
+from small import config
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, config
+from small import ROOT, config
 
 from calib.config import experiment_schema, load_experiment, load_limits
 from calib.errors import ConfigError

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from calib.cli import main
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from small import ROOT
 
 
 @pytest.mark.parametrize("name", ["docs/calibration.md"])

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from calib import cli
 from calib.cli import main

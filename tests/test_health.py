@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT
 from onnx.reference import ReferenceEvaluator
+from small import ROOT
 
 from calib import health as module
 from calib.cli import main

@@ -16,7 +16,7 @@ import onnx
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, config
+from small import ROOT, config
 
 from calib.cli import main
 from calib.config import load_experiment

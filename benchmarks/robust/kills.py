@@ -47,7 +47,7 @@ def at_boundary(number: int, log: Path | None = None) -> Prepare:
     """Die at this boundary; with -1 count them into a file."""
 
     def prepare() -> None:
-        calib.cli._progress = lambda: _Boundaries(number, log)  # noqa: SLF001
+        calib.cli.open_progress = lambda: _Boundaries(number, log)
 
     return prepare
 

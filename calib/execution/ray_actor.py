@@ -19,7 +19,8 @@ from filelock import FileLock
 
 import calib
 import data_loaders
-from calib.errors import InputError
+from calib.errors import BackendError, InputError
+from calib.execution.ledger import WHERE
 from calib.execution.worker import content_of, handler
 from calib.leftovers import hidden_folder
 from calib.store import sha256_from_file, sha256_from_tree
@@ -67,6 +68,33 @@ def settle(paths: list[str], here: str) -> dict[str, str]:
         return {"problem": f"there is no directory {here} on {platform.node()}"}
     os.chdir(here)
     return makeup()
+
+
+def refuse_unlike(own: Mapping[str, str], other: Mapping[str, str]) -> None:
+    """Refuse a worker whose results might be others.
+
+    Args:
+        own: `makeup` here.
+        other: what `settle` found there.
+
+    Raises:
+        BackendError: saying what differs.
+    """
+    if "problem" in other:
+        raise BackendError(
+            WHERE,
+            f"a worker cannot read what this machine reads: {other['problem']}",
+            fix="Run calib from a directory that all machines of the cluster share.",
+        )
+    unlike = [name for name in own if own[name] != other.get(name)]
+    if unlike:
+        raise BackendError(
+            WHERE,
+            f"a worker has another {', another '.join(unlike)} than this machine",
+            got=", ".join(f"{name} {other.get(name)}" for name in unlike),
+            expected=", ".join(f"{name} {own[name]}" for name in unlike),
+            fix="Install the same versions on all machines of the cluster.",
+        )
 
 
 def digest_of(files: Mapping[str, Path]) -> str:

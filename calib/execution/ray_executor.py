@@ -17,8 +17,8 @@ import numpy as np
 
 from calib.errors import BackendError
 from calib.execution.ledger import WHERE, Ledger, failure
-from calib.execution.ray_actor import digest_of, makeup, own_folder
-from calib.execution.ray_session import RaySession, import_ray, refuse_client, refuse_unlike
+from calib.execution.ray_actor import digest_of, makeup, own_folder, refuse_unlike
+from calib.execution.ray_session import RaySession, import_ray, refuse_client
 from calib.execution.spec import RaySpec
 from calib.execution.work import Take, Work
 from calib.execution.worker import error_from

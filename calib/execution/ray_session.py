@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.errors import BackendError, ConfigError
-from calib.execution.ledger import WHERE, last_words
+from calib.execution.ledger import last_words
 from calib.execution.spec import RaySpec
 
 _QUIET = {
@@ -26,6 +26,8 @@ _QUIET = {
 _STORE_BYTES = 256 * 2**20
 """Models travel through the object store; one that is larger goes by way of the disk."""
 _REACH_SECONDS = 10.0
+_PATH_MAX = 23
+"""Ray's sockets lie below, and their paths have 107 characters at most."""
 _CLIENT = "ray://"
 
 
@@ -67,7 +69,10 @@ class RaySession:
             return
         _refuse_unreachable(spec)
         if spec.address is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="calib-ray-"))
+            parent = tempfile.gettempdir()
+            if len(parent) > _PATH_MAX:
+                parent = "/tmp"  # noqa: S108 - mkdtemp makes a folder of its own there
+            self.folder = Path(tempfile.mkdtemp(prefix="calib-ray-", dir=parent))
         try:
             with _environment(_QUIET), _handlers_kept():
                 self.ray.init(**_arguments(spec, self.folder))
@@ -182,30 +187,3 @@ def _handlers_kept() -> Iterator[None]:
         for number, handler in before.items():
             with suppress(TypeError, ValueError):  # one that was not set from Python
                 signal.signal(number, handler)
-
-
-def refuse_unlike(own: Mapping[str, str], other: Mapping[str, str]) -> None:
-    """Refuse a worker that would compute something else, or cannot read what this machine reads.
-
-    Args:
-        own: versions by name; see `ray_actor.makeup`.
-        other: the worker's.
-
-    Raises:
-        BackendError: naming what differs.
-    """
-    if "problem" in other:
-        raise BackendError(
-            WHERE,
-            f"a worker cannot read what this machine reads: {other['problem']}",
-            fix="Run calib from a directory that all machines of the cluster share.",
-        )
-    unlike = [name for name in own if own[name] != other.get(name)]
-    if unlike:
-        raise BackendError(
-            WHERE,
-            f"a worker has another {', another '.join(unlike)} than this machine",
-            got=", ".join(f"{name} {other.get(name)}" for name in unlike),
-            expected=", ".join(f"{name} {own[name]}" for name in unlike),
-            fix="Install the same versions on all machines of the cluster.",
-        )

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from calib.backends import cuda_buffers, cuda_runtime, cuda_timing
 from examples.packages import wheel

@@ -10,7 +10,7 @@ from pathlib import Path
 import models
 import onnx
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from calib.backends.precision import (
     int8_macs_pct,

@@ -10,7 +10,7 @@ import onnx
 import pandas as pd
 import pytest
 import yaml
-from conftest import config
+from small import config
 
 from calib.calibrators.cache_diff import Change, diff_caches
 from calib.calibrators.trt_cache import cache_from_amax, load_cache

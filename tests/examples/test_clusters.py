@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import ROOT, config
+from small import ROOT, config
 from warm_calib import warm_calib
 
 from calib.config import load_experiment

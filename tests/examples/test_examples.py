@@ -6,8 +6,8 @@ import math
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import ROOT
 from scipy.special import erf, softmax
+from small import ROOT
 
 from calib.graph.load import load_model
 from data_loaders import batches, refuse_overlap, scan

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import yaml
-from conftest import ROOT
 from pydantic import TypeAdapter
+from small import ROOT
 
 from calib.graph.load import load_model
 from calib.tasks import TaskSpec, kind_from_spec

@@ -1,6 +1,7 @@
 """Ray's actors do what processes do: on a real cluster of this machine, started once."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,11 +17,12 @@ import onnx
 import psutil
 import pytest
 import yaml
-from conftest import ROOT, config
+from small import ROOT, config
 
 from calib.config import load_experiment
 from calib.errors import BackendError, ConfigError, InputError
 from calib.execution import RaySpec, open_executor
+from calib.execution.ray_actor import refuse_unlike
 from calib.execution.ray_executor import RayExecutor
 from calib.execution.ray_session import RaySession
 from calib.pipeline import run_calibration, run_experiment
@@ -61,11 +63,13 @@ def samples(count, seed, harm=""):
 @pytest.fixture(scope="module")
 def executor(cluster):
     handler = signal.getsignal(signal.SIGTERM)
-    there = set(Path(tempfile.gettempdir()).glob("calib-session_*"))
     with open_executor(RaySpec(workers=2, address=cluster.address)) as executor:
         yield executor
+        import ray
+
+        name = f"calib-{ray.get_runtime_context().get_session_name()}-*"
         assert signal.getsignal(signal.SIGTERM) is handler
-    assert not set(Path(tempfile.gettempdir()).glob("calib-session_*")) - there
+    assert not list(Path(tempfile.gettempdir()).glob(name))
 
 
 @pytest.fixture
@@ -191,7 +195,9 @@ def test_an_address_of_ray_client_is_refused():
 def test_an_interrupt_ends_ray_and_all_that_it_started():
     command = [sys.executable, "-m", "calib", "calibrate", "config.yaml", "-o", "x.npz"]
     asked = ["--set", "execution.kind=ray", "--set", "data.calibration.args.harm=hangs"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # A short path: sockets lie below it.
+    temporary = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     with subprocess.Popen(
         [*command, *asked],
         env=environment,
@@ -204,7 +210,7 @@ def test_an_interrupt_ends_ray_and_all_that_it_started():
         while not Path("hangs").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         began = psutil.Process(process.pid).children(recursive=True)
-        folders = set(Path(tempfile.gettempdir()).glob("calib-ray-*"))
+        folders = list(temporary.glob("calib-ray-*"))
         # As a terminal does: to all that is in the foreground.
         os.killpg(process.pid, signal.SIGINT)
         said, complaint = process.communicate(timeout=100)
@@ -216,7 +222,8 @@ def test_an_interrupt_ends_ray_and_all_that_it_started():
     for one in began:
         checks.ended(one.pid)
     assert folders
-    assert not any(folder.exists() for folder in folders)
+    assert not list(temporary.glob("calib-*"))
+    shutil.rmtree(temporary)
 
 
 def test_a_cluster_that_cannot_be_reached_is_one_message(monkeypatch):
@@ -228,3 +235,14 @@ def test_a_cluster_that_cannot_be_reached_is_one_message(monkeypatch):
     message = rf"execution\.address: the cluster cannot be joined: .*got {address}"
     with pytest.raises(BackendError, match=message):
         RaySession(RaySpec(address=address))
+
+
+def test_a_worker_of_another_make_is_refused():
+    own = {"calib": "1f", "numpy": "2.1"}
+    refuse_unlike(own, dict(own))
+    with pytest.raises(
+        BackendError, match=r"another numpy than .*got numpy 2\.0; expected numpy 2\.1"
+    ):
+        refuse_unlike(own, {**own, "numpy": "2.0"})
+    with pytest.raises(BackendError, match="no directory /data"):
+        refuse_unlike(own, {"problem": "there is no directory /data on there"})

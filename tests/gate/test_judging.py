@@ -4,7 +4,7 @@ import math
 
 import pytest
 import records
-from conftest import ROOT
+from small import ROOT
 
 from calib.errors import ConfigError
 from calib.gate.judging import evaluate

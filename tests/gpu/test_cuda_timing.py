@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from gpu.gemm import (
     FP16,
     INT8,
@@ -25,6 +24,7 @@ from gpu.gemm import (
     opened,
     say,
 )
+from small import ROOT
 
 from calib.analysis.throughput import latency_record, time_engines, warm_up
 from calib.backends.cuda_timing import Timing

@@ -10,7 +10,7 @@ import models
 import numpy as np
 import pytest
 import yaml
-from conftest import config
+from small import config
 
 from calib.backends.availability import tensorrt_availability
 from calib.backends.gpu import find_gpu

@@ -13,8 +13,8 @@ import promql_parser
 import pytest
 import records
 import yaml
-from conftest import ROOT
 from kubernetes_schemas import SCHEMAS
+from small import ROOT
 
 from calib.errors import ConfigError, StoreError
 from calib.promotion.kubernetes import open_target

@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import onnxruntime as ort
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from calib.cli import main
 

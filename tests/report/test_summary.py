@@ -4,7 +4,7 @@ import json
 
 import pytest
 import records
-from conftest import ROOT
+from small import ROOT
 
 from calib.gate.judging import evaluate
 from calib.gate.limits import LimitsSpec

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import ROOT, config
 from onnx import TensorProto, helper
+from small import ROOT, config
 
 from calib.backends.onnxruntime import OnnxRuntime, OnnxRuntimeSpec
 from calib.calibrators.statistics_file import load_statistics

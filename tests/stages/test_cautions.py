@@ -8,7 +8,7 @@ import onnx
 import pandas as pd
 import pytest
 import yaml
-from conftest import config
+from small import config
 
 from calib.calibrators import (
     AutoSpec,

@@ -13,7 +13,7 @@ import models
 import onnx
 import pytest
 import yaml
-from conftest import ROOT, config
+from small import ROOT, config
 
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import load_experiment

@@ -6,8 +6,8 @@ import models
 import numpy as np
 import onnx
 import pytest
-from conftest import config
 from onnx import helper, numpy_helper
+from small import config
 
 from calib.config import Experiment
 from calib.errors import DataError, ModelError

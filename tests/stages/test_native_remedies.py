@@ -9,8 +9,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 import yaml
-from conftest import config
 from onnx import TensorProto, helper
+from small import config
 
 from calib.config import load_experiment
 from calib.errors import ConfigError

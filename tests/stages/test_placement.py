@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import config
 from onnx import TensorProto, helper
+from small import config
 
 from calib.config import load_experiment
 from calib.pipeline import run_experiment

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import config
+from small import config
 
 from calib.config import load_experiment
 from calib.errors import DataError

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import config
 from file_server import served
+from small import config
 
 from calib.calibrators.statistics_file import merge_files, save_statistics
 from calib.config import load_experiment

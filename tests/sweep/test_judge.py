@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import records
 import yaml
-from conftest import config
+from small import config
 
 from calib.gate.limits import LimitsSpec
 from calib.results import MetricScore, Precision, TaskKind, Verdict

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, config
 from pydantic import ValidationError
+from small import ROOT, config
 
 from calib.config import load_experiment
 from calib.errors import ConfigError

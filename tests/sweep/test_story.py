@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from conftest import ROOT, config
 from filelock import FileLock
+from small import ROOT, config
 
 import calib.pipeline
 from calib.cli import main
