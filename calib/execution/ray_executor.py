@@ -189,11 +189,12 @@ class _Pool:
             asked = [actor.clear.remote() for actor in self.idle]
             with suppress(self.ray.exceptions.RayError, ValueError):  # none to wait for
                 self.ray.wait(asked, num_returns=len(asked), timeout=_CLEAR_SECONDS)
-            context = self.ray.get_runtime_context()
-            shutil.rmtree(own_folder(context), ignore_errors=True)
         for actor in self.idle:
             self._kill(actor)
         self.idle.clear()
+        if self.root is None:
+            context = self.ray.get_runtime_context()
+            shutil.rmtree(own_folder(context), ignore_errors=True)
 
     def _kill(self, actor: Any) -> None:
         with suppress(self.ray.exceptions.RayError):

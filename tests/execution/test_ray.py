@@ -65,9 +65,7 @@ def executor(cluster):
     handler = signal.getsignal(signal.SIGTERM)
     with open_executor(RaySpec(workers=2, address=cluster.address)) as executor:
         yield executor
-        import ray
-
-        name = f"calib-{ray.get_runtime_context().get_session_name()}-*"
+        name = f"calib-{cluster.head_node.session_name}-*"
         assert signal.getsignal(signal.SIGTERM) is handler
     assert not list(Path(tempfile.gettempdir()).glob(name))
 
