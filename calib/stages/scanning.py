@@ -1,6 +1,7 @@
-"""A split's first reading: what is in it, found here or by several workers of a stretch each."""
+"""A split's first reading: what is in it, found here or, if that takes long, by several workers."""
 
 import json
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,9 @@ from calib.stages.workbench import Workbench
 from calib.store import write_atomically
 from data_loaders import Reading, Scan, read
 from data_loaders.base import repeated_id
+
+ALONE_SECONDS = 10.0
+"""So long this process reads by itself: workers take seconds to start, and most data less."""
 
 _HANDLER = "calib.stages.scanning:read_stretch"
 
@@ -42,8 +46,8 @@ _REQUEST = TypeAdapter(StretchRequest)
 def scanned(bench: Workbench | None, origin: Origin, data: Any, where: str) -> tuple[Scan, Origin]:
     """What a split holds, and its origin with what the reading found out.
 
-    Workers share the reading where there are some, and the number of samples is known beforehand;
-    what is found does not depend on it.
+    Where there are workers, and the number of samples is known beforehand, they share what is not
+    read within ALONE_SECONDS; what is found does not depend on it.
 
     Args:
         bench: has the workers; None: this process alone.
@@ -56,10 +60,14 @@ def scanned(bench: Workbench | None, origin: Origin, data: Any, where: str) -> t
     """
     workers = bench.executor.workers if bench is not None else 1
     count = data.count() if workers > 1 and hasattr(data, "count") else None
-    if bench is None or count is None or count < 2 * workers:
+    if bench is None or count is None:
         found = read(data, where)
     else:
-        found = _read_by_workers(bench, _knowing(origin, data), data, where, count)
+        found = _read_for_a_while(data, where)
+        if (begin := len(found.ids) + len(found.dropped)) < count:
+            rest = _read_by_workers(bench, _knowing(origin, data), data, where, range(begin, count))
+            found.extend(rest, where)
+            _refuse_repeated(found, getattr(data, "source", where))
     scan = found.result(where, drop_not_finite=origin.drop_not_finite)
     return scan, _knowing(origin, data)
 
@@ -69,11 +77,21 @@ def _knowing(origin: Origin, data: Any) -> Origin:
     return Origin(origin.spec, origin.dtypes, origin.drop_not_finite, known)
 
 
+def _read_for_a_while(data: Any, where: str) -> Reading:
+    ends = time.monotonic() + ALONE_SECONDS
+    found = Reading()
+    for sample in data:
+        found.add(sample, where)
+        if time.monotonic() > ends:
+            break
+    return found
+
+
 def _read_by_workers(
-    bench: Workbench, origin: Origin, data: Any, where: str, count: int
+    bench: Workbench, origin: Origin, data: Any, where: str, samples: range
 ) -> Reading:
-    workers = bench.executor.workers
-    edges = [count * number // workers for number in range(workers + 1)]
+    workers = min(bench.executor.workers, len(samples))
+    edges = [samples.start + len(samples) * number // workers for number in range(workers + 1)]
     requests = tuple(
         _REQUEST.dump_json(StretchRequest(origin, begin, end, where)).decode()
         for begin, end in pairwise(edges)
@@ -91,7 +109,6 @@ def _read_by_workers(
     whole = Reading()
     for number in range(workers):
         whole.extend(readings.pop(number), where)
-    _refuse_repeated(whole, getattr(data, "source", where))
     return whole
 
 

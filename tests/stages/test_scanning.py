@@ -16,6 +16,7 @@ from calib.errors import DataError
 from calib.execution import LocalSpec
 from calib.execution.local import LocalExecutor
 from calib.progress import Silent
+from calib.stages import scanning
 from calib.stages.scanning import scanned
 from calib.stages.splits import Origin
 from calib.stages.workbench import open_workbench
@@ -40,6 +41,12 @@ def folder(tmp_path, monkeypatch):
 def changed(**arrays):
     with np.load("data.npz") as found:
         np.savez("data.npz", **{**found, **arrays})
+
+
+@pytest.fixture(autouse=True, params=[-1.0, 60.0], ids=["at once", "never"])
+def _patience(request, monkeypatch):
+    """Workers take over after the first sample, or are not asked."""
+    monkeypatch.setattr(scanning, "ALONE_SECONDS", request.param)
 
 
 def benches(**extra):
