@@ -15,6 +15,7 @@ from calib.config import load_experiment
 from calib.errors import DataError
 from calib.execution import LocalSpec
 from calib.execution.local import LocalExecutor
+from calib.execution.worker import handler
 from calib.progress import Silent
 from calib.stages import scanning
 from calib.stages.scanning import scanned
@@ -43,13 +44,26 @@ def changed(**arrays):
         np.savez("data.npz", **{**found, **arrays})
 
 
-@pytest.fixture(autouse=True, params=[-1.0, 60.0], ids=["at once", "never"])
-def _patience(request, monkeypatch):
-    """Workers take over after the first sample, or are not asked."""
-    monkeypatch.setattr(scanning, "ALONE_SECONDS", request.param)
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """Workers take over after the first sample."""
+    monkeypatch.setattr(scanning, "ALONE_SECONDS", -1.0)
 
 
-def benches(**extra):
+class Here:
+    """An executor whose three workers are this process, one after another."""
+
+    workers = 3
+
+    def run(self, work, folder, advance, take):
+        for number, request in enumerate(work.requests):
+            target = folder / str(number)
+            target.mkdir()
+            handler(work.handler)(request, work.model, target, advance)
+            take(number, target)
+
+
+def benches(executor=None, **extra):
     """The experiment's origin of validation samples, and benches of one and of three workers."""
     content = config()
     data = {"kind": "arrays", "path": "data.npz", "inputs": {"x": "x"}, "label": "label"} | extra
@@ -57,12 +71,12 @@ def benches(**extra):
     Path("config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     experiment = load_experiment(Path("config.yaml"), [])
     origin = Origin(experiment.data.validation, {"x": "float32"}, drop_not_finite=False)
-    executors = (None, LocalExecutor(LocalSpec(workers=3)))
-    return origin, [open_workbench(experiment, Silent(), executor) for executor in executors]
+    executors = (None, executor or Here())
+    return origin, [open_workbench(experiment, Silent(), one) for one in executors]
 
 
-def outcomes(**extra):
-    origin, both = benches(**extra)
+def outcomes(executor=None, **extra):
+    origin, both = benches(executor, **extra)
     found = []
     for bench in both:
         try:
@@ -81,6 +95,15 @@ def test_workers_find_what_one_process_finds(folder, extra):
     alone, shared = outcomes(**extra)
     assert shared == alone
     assert alone[0].samples == {"skip": 21, "id": 17}.get(next(iter(extra), ""), SAMPLES)
+
+
+def test_processes_find_it_too_and_none_is_started_for_what_is_soon_read(folder, monkeypatch):
+    processes = LocalExecutor(LocalSpec(workers=2))
+    alone, shared = outcomes(processes)
+    assert shared == alone
+    monkeypatch.setattr(scanning, "ALONE_SECONDS", 60.0)
+    monkeypatch.setattr(processes, "run", lambda *_: pytest.fail("workers were asked"))
+    assert outcomes(processes) == [alone, alone]
 
 
 def test_what_is_wrong_is_said_as_by_one_process(folder):
