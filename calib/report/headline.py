@@ -184,7 +184,8 @@ def next_steps(page: Page) -> list[Link]:
 
 def _after_pass(page: Page) -> list[Link]:
     shown = page.shown
-    links = [Link(f"Ship {shown.model_path}.", anchor("candidate", shown.name), "Candidates")]
+    text = f"Ship {shown.model_path}: calib attest signs this run, calib promote carries it on."
+    links = [Link(text, anchor("candidate", shown.name), "Candidates")]
     flips = shown.flips
     if flips is not None and flips.worsened:
         text = f"Look at what got worse before you sign: {flips.worsened:,} samples."
