@@ -28,6 +28,9 @@ from calib.promotion.package import files_of
 from calib.results import RunResult, Verdict
 from calib.store import sha256_from_file
 
+QUICK = ("engines.fp16=false", "throughput.batch_sizes=[]")
+"""For what neither FP16 nor speed has to do with."""
+
 
 def run(*overrides):
     return run_experiment(load_experiment(Path("config.yaml"), overrides), Silent())
@@ -131,8 +134,9 @@ def test_a_changed_limit_runs_nothing_but_the_gate(workspace, monkeypatch):
 
 
 def test_another_calibrator_reuses_the_pass_over_the_data(workspace):
-    run()
-    kept = reused(run("calibration.calibrators=[{kind: percentile, percentile: 99.9}]").result)
+    run(*QUICK)
+    other = "calibration.calibrators=[{kind: percentile, percentile: 99.9}]"
+    kept = reused(run(*QUICK, other).result)
     assert kept["calibrate: one pass"]
     assert kept["validate fp32"]
     assert not kept["validate int8-percentile-99.9"]
@@ -140,7 +144,7 @@ def test_another_calibrator_reuses_the_pass_over_the_data(workspace):
 
 @pytest.mark.parametrize("change", ["data", "batch_size", "model"])
 def test_what_a_result_depends_on_is_not_taken_from_the_store(workspace, change):
-    run()
+    run(*QUICK)
     overrides = []
     if change == "data":
         arrays = dict(np.load("calibration.npz"))
@@ -157,13 +161,13 @@ def test_what_a_result_depends_on_is_not_taken_from_the_store(workspace, change)
             )
         )
         onnx.save(proto, "model.onnx")
-    assert not reused(run(*overrides).result)["calibrate: one pass"]
+    assert not reused(run(*QUICK, *overrides).result)["calibrate: one pass"]
 
 
 def test_scales_do_not_depend_on_the_batch_size_or_the_order(workspace):
     def amax(*overrides):
         # One thread and no fusion: the runtime's own sums must not depend on the batch either.
-        result = run(*overrides, "backend.threads=1", "throughput.batch_sizes=[]").result
+        result = run(*overrides, "backend.threads=1", *QUICK).result
         return {a.tensor: a.amax for a in result.calibration.activations}
 
     expected = amax()
@@ -216,7 +220,8 @@ def test_an_interrupted_run_says_so_and_leaves_no_report(workspace, monkeypatch,
     ],
 )
 def test_the_exit_code_is_the_verdict(workspace, monkeypatch, capsys, override, code, verdict):
-    assert command(monkeypatch, "config.yaml", "--set", override, "--json") == code
+    given = [part for text in (*QUICK, override) for part in ("--set", text)]
+    assert command(monkeypatch, "config.yaml", *given, "--json") == code
     captured = capsys.readouterr()
     line = json.loads(captured.out)
     assert line["verdict"] == verdict
@@ -233,7 +238,7 @@ def test_what_a_person_sees(workspace, monkeypatch, capsys):
 
 
 def test_a_finished_run_is_judged_again_without_being_changed(workspace, monkeypatch, capsys):
-    finished = run()
+    finished = run(*QUICK)
     before = (finished.directory / "result.json").read_bytes()
     Path("strict.yaml").write_text("output_sqnr_db_min: 500\n", encoding="utf-8")
     assert command(monkeypatch, "gate", finished.directory) == 0
@@ -264,7 +269,7 @@ def test_other_tasks_run_to_a_verdict(workspace, kind):
         if kind == "embedding":
             content["data"][name].pop("label")
     Path("config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    finished = run()
+    finished = run(*QUICK)
     assert finished.result.verdict.verdict is Verdict.PASS
     score = finished.result.candidate("fp32").score
     if kind == "regression":
@@ -366,7 +371,9 @@ def test_auto_says_what_it_became_and_why(workspace, monkeypatch, capsys):
         def note(self, text):
             notes.append(text)
 
-    result = run_experiment(load_experiment(Path("config.yaml"), ["backend.kind=auto"]), Noting())
+    result = run_experiment(
+        load_experiment(Path("config.yaml"), [*QUICK, "backend.kind=auto"]), Noting()
+    )
     note = notes[0]
     assert result.result.notes[0] == note
     if "ONNX Runtime" in note:
