@@ -75,6 +75,11 @@ class TensorStatistics:
         """Number of bins up to and including the one that holds amax."""
         return int(self.amax / self.bin_width) + 1
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no value was counted, finite or not."""
+        return self.count == 0 and self.not_finite.values == 0
+
     def merge(self, other: "TensorStatistics") -> "TensorStatistics":
         """The statistics of both sets of values together: exact, associative, commutative.
 
@@ -83,6 +88,11 @@ class TensorStatistics:
         """
         if self.name != other.name:
             raise ValueError(f"cannot merge statistics of {self.name!r} and {other.name!r}")
+        # Most parts of a shard's file are of other shards.
+        if other.is_empty:
+            return self
+        if self.is_empty:
+            return other
         exponent = max(self.exponent, other.exponent)
         return TensorStatistics(
             name=self.name,

@@ -112,6 +112,14 @@ def _numbered(parts: TensorParts, size: int) -> list[tuple[int, TensorStatistics
 def _parts(name: str, size: int, numbered: Iterable[tuple[int, TensorStatistics]]) -> TensorParts:
     merged: dict[int, TensorStatistics] = {}
     for number, part in numbered:
-        merged[number] = merged[number].merge(part) if number in merged else part
+        known = merged.get(number)
+        # Most parts of a shard are of other shards: they hold nothing.
+        if known is None:
+            merged[number] = part
+        elif not part.is_empty:
+            merged[number] = known.merge(part)
+    count = max(merged) + 1
+    if len(merged) == count:
+        return TensorParts(size, tuple(merged[k] for k in range(count)))
     nothing = StatisticsAccumulator(name).freeze()
-    return TensorParts(size, tuple(merged.get(k, nothing) for k in range(max(merged) + 1)))
+    return TensorParts(size, tuple(merged.get(k, nothing) for k in range(count)))

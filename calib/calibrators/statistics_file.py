@@ -4,15 +4,16 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calib.calibrators.histogram import TensorStatistics
-from calib.calibrators.not_finite import NotFinite
+from calib.calibrators.not_finite import NONE, NotFinite
 from calib.calibrators.parts import TensorParts
 from calib.errors import StoreError
 from calib.store import write_atomically
@@ -68,11 +69,14 @@ def save_statistics(path: Path, content: StatisticsFile) -> None:
 def save_passing(path: Path, content: StatisticsFile) -> None:
     """Write statistics that are read once and then removed: quicker, and larger.
 
-    Uncompressed, in the smallest type that holds every count.
+    Uncompressed, in the smallest type that holds every count, without the parts that are of other
+    shards and hold nothing.
     """
     columns = _columns(content)
-    counts = columns["counts"]
+    counted = np.flatnonzero(columns["count"])
+    counts = columns["counts"][counted]
     columns["counts"] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+    columns["counted"] = counted
     buffer = io.BytesIO()
     np.savez(buffer, **columns)
     write_atomically(path, buffer.getvalue())
@@ -119,7 +123,9 @@ def load_statistics(path: Path) -> StatisticsFile:
             if header["format"] not in _READABLE:
                 raise ValueError(f"format {header['format']}, expected {FORMAT}")
             columns = {name: archive[name] for name in archive.files if name != "header"}
-        columns["counts"] = columns["counts"].astype(np.int64, copy=False)
+        columns = {
+            name: column.tolist() for name, column in columns.items() if column.ndim == 1
+        } | {"counts": _counts(columns)}
         return StatisticsFile(
             parts=_parts(header, columns),
             made_from=header["made_from"],
@@ -133,13 +139,27 @@ def load_statistics(path: Path) -> StatisticsFile:
         ) from error
 
 
+def _counts(columns: dict[str, Any]) -> Sequence[NDArray[np.int64]]:
+    """The histogram of every part; see `save_passing`."""
+    found: NDArray[np.int64] = columns["counts"].astype(np.int64, copy=False)
+    if "counted" not in columns:
+        return list(found)
+    counts = [np.zeros(found.shape[1], np.int64)] * len(columns["count"])
+    for row, own in zip(columns["counted"], found, strict=True):
+        counts[row] = own
+    return counts
+
+
 def _parts(header: dict[str, Any], columns: dict[str, Any]) -> dict[str, TensorParts]:
     bad = {int(row): _not_finite(found) for row, found in header.get("not_finite", {}).items()}
     found, row = {}, 0
     described = zip(header["tensors"], header["part_batches"], header["part_counts"], strict=True)
     for name, size, count in described:
         rows = range(row, row + count)
-        found[name] = TensorParts(size, tuple(_statistics(name, columns, r, bad) for r in rows))
+        # Parts that hold nothing are alike: of a shard's file that is most of them.
+        empty = [r for r in rows if not columns["count"][r] and r not in bad]
+        own = {r: _statistics(name, columns, r, bad) for r in rows if r not in empty[1:]}
+        found[name] = TensorParts(size, tuple(own[r] if r in own else own[empty[0]] for r in rows))
         row += count
     return found
 
@@ -154,12 +174,12 @@ def _statistics(
     return TensorStatistics(
         name=name,
         counts=columns["counts"][row],
-        exponent=int(columns["exponent"][row]),
-        minimum=float(columns["minimum"][row]),
-        maximum=float(columns["maximum"][row]),
-        count=int(columns["count"][row]),
-        zeros=int(columns["zeros"][row]),
-        not_finite=bad.get(row, NotFinite()),
+        exponent=columns["exponent"][row],
+        minimum=columns["minimum"][row],
+        maximum=columns["maximum"][row],
+        count=columns["count"][row],
+        zeros=columns["zeros"][row],
+        not_finite=bad.get(row, NONE),
     )
 
 

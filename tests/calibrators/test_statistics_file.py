@@ -28,3 +28,24 @@ def test_passing_statistics_come_back_to_the_bit(tmp_path, largest):
     save_statistics(tmp_path / "kept.npz", content)
     save_statistics(tmp_path / "again.npz", found)
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "kept.npz").read_bytes()
+
+
+def test_parts_of_other_shards_take_no_room(tmp_path):
+    one = statistics_from_array("x", np.random.default_rng(0).normal(size=1000))
+    nothing = statistics_from_array("x", np.zeros(0))
+    sizes = []
+    for place in (None, 0, 3):
+        parts = [one if place in (None, k) else nothing for k in range(8)]
+        content = StatisticsFile({"x": TensorParts(2, tuple(parts))}, {}, ((2,), 3), 5, 80)
+        save_passing(tmp_path / "passing.npz", content)
+        sizes.append((tmp_path / "passing.npz").stat().st_size)
+        found = load_statistics(tmp_path / "passing.npz").parts["x"].parts
+        for got, part in zip(found, parts, strict=True):
+            assert got.is_empty == (part is nothing)
+            assert (got.counts == part.counts).all()
+            assert (got.exponent, got.minimum, got.count) == (
+                part.exponent,
+                part.minimum,
+                part.count,
+            )
+    assert sizes[1] == sizes[2] < sizes[0] / 4
