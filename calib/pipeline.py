@@ -1,6 +1,7 @@
 """A run from the config to the report: the story on one page."""
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +16,19 @@ from calib.errors import ConfigError
 from calib.execution import open_executor
 from calib.gate.judging import evaluate
 from calib.measuring import RunFiles, measure, not_compared
-from calib.progress import Progress
+from calib.progress import Progress, Silent
 from calib.report import SampleTables, write_report
 from calib.results import (
     CandidateRecord,
     RunResult,
     RunVerdict,
     SensitivityRecord,
+    SpeedRecord,
     Verdict,
 )
 from calib.rundir import run_directory
 from calib.runtime_log import runtime_log
-from calib.stages.audit import audit
+from calib.stages.audit import Audit, audit
 from calib.stages.calibrate import (
     NATIVE_NOTE,
     TWIN_NOTE,
@@ -35,15 +37,15 @@ from calib.stages.calibrate import (
     build_candidates,
     calibrate,
 )
-from calib.stages.inputs import read_inputs
+from calib.stages.inputs import Inputs, read_inputs
 from calib.stages.keep import keep_deployment, keep_models
 from calib.stages.observation import observed
 from calib.stages.placement import placed
 from calib.stages.prepare import prepared
 from calib.stages.sensitivity import sensitivity
 from calib.stages.shard import Shard
-from calib.stages.slices import open_slicer
-from calib.stages.workbench import open_workbench
+from calib.stages.slices import Slicer, open_slicer
+from calib.stages.workbench import Workbench, open_workbench
 from calib.store import digest_from_key
 
 _UNJUDGED = RunVerdict(verdict=Verdict.NO_EVIDENCE, chosen=None, reason="", candidates=())
@@ -75,21 +77,14 @@ def run_experiment(
     with runtime_log(parent) as log, open_executor(experiment.execution, jobs) as executor:
         started, begin = datetime.now(UTC), time.perf_counter()
         bench = open_workbench(experiment, progress, executor)
-        inputs = read_inputs(bench)
-        slicer = open_slicer(bench, inputs)
-        calibration = placed(bench, inputs, calibrate(bench, inputs))
-        audited = audit(bench, inputs, calibration)
-        candidates = build_candidates(bench, inputs, calibration)
+        made = _made(bench)
+        inputs, calibration = made.inputs, made.calibration
         config = experiment.model_dump(mode="json")
         # Two runs may start within one millisecond.
         own = digest_from_key({"config": config, "process": os.getpid()})
         run_id = f"{started:%Y%m%d-%H%M%S-%f}"[:-3] + f"-{own[:6]}"
         with run_directory(parent, run_id) as folder:
-            with SampleTables(folder) as samples:
-                files = RunFiles(folder, samples, BesideFp16(), slicer)
-                records, speed = measure(
-                    bench, inputs, calibration, candidates, files, audited.known
-                )
+            records, speed = _measured(bench, made, folder)
             facts = RunResult(
                 experiment=experiment.name,
                 run_id=run_id,
@@ -102,24 +97,66 @@ def run_experiment(
                 calibration=calibration.record,
                 remedies=calibration.remedied.record if calibration.remedied else None,
                 placement=calibration.placement,
-                audit=audited.record,
+                audit=made.audited.record,
                 candidates=records,
                 speed=speed,
                 stages=tuple(bench.timings),
                 notes=(
                     *bench.notes,
                     *inputs.notes,
-                    *_notes(calibration, candidates, records),
+                    *_notes(calibration, made.candidates, records),
                     *filter(None, [log.keep(folder)]),
                 ),
                 verdict=_UNJUDGED,
             )
             result = facts.model_copy(update={"verdict": evaluate(facts, experiment.limits)})
             with progress.stage("report", None):
-                keep_models(candidates, calibration, folder)
-                keep_deployment(bench, inputs, candidates, result, folder)
+                keep_models(made.candidates, calibration, folder)
+                keep_deployment(bench, inputs, made.candidates, result, folder)
                 write_report(result, folder)
         return FinishedRun(result, parent / run_id)
+
+
+def fill_store(experiment: Experiment) -> None:
+    """Every stage of a run that the store keeps, and no report.
+
+    Raises:
+        InputError: if the model, the data or the config cannot be used.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with runtime_log(folder):
+            bench = open_workbench(experiment, Silent())
+            _measured(bench, _made(bench), folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a run makes before its engines are measured."""
+
+    inputs: Inputs
+    slicer: Slicer
+    calibration: Calibration
+    audited: Audit
+    candidates: tuple[Candidate, ...]
+
+
+def _made(bench: Workbench) -> _Made:
+    inputs = read_inputs(bench)
+    slicer = open_slicer(bench, inputs)
+    calibration = placed(bench, inputs, calibrate(bench, inputs))
+    audited = audit(bench, inputs, calibration)
+    return _Made(inputs, slicer, calibration, audited, build_candidates(bench, inputs, calibration))
+
+
+def _measured(
+    bench: Workbench, made: _Made, folder: Path
+) -> tuple[tuple[CandidateRecord, ...], SpeedRecord | None]:
+    with SampleTables(folder) as samples:
+        files = RunFiles(folder, samples, BesideFp16(), made.slicer)
+        return measure(
+            bench, made.inputs, made.calibration, made.candidates, files, made.audited.known
+        )
 
 
 def _notes(

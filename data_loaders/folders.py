@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from data_loaders.base import encodable
 from data_loaders.errors import DataError
 from data_loaders.locations import is_remote, local_path
 from data_loaders.pictures import (
@@ -14,7 +15,9 @@ from data_loaders.pictures import (
     read_picture,
     refuse_outer_link,
 )
+from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.storage import Store, tried
+from data_loaders.types import Sample
 
 FILE_BYTES_MAX = 2**30
 """A remote file that is read whole is refused beyond it."""
@@ -138,3 +141,33 @@ def _files(
             yield from _files(path, within, above | {real}, suffixes)
         else:
             yield path
+
+
+class FolderSamples(Selecting):
+    """A loader that makes one sample of each picture of a folder.
+
+    Attributes:
+        _images: the folder.
+    """
+
+    _images: Folder
+
+    def _sample(self, name: str) -> Sample:
+        """A picture as a sample.
+
+        Args:
+            name: of its file in the folder.
+        """
+        raise NotImplementedError
+
+    def total(self) -> int | None:
+        """As `Choosing.total`."""
+        return len(self._images.names())
+
+    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
+        for place, name in picked(self._images.names(), positions):
+            yield place, encodable(name)
+
+    def _read(self, positions: Positions) -> Iterator[Sample]:
+        for _, name in picked(self._images.names(), positions):
+            yield self._sample(name)

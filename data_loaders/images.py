@@ -1,6 +1,5 @@
 """Folders of labelled images."""
 
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -8,10 +7,9 @@ from pydantic import Field
 
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
-from data_loaders.folders import Folder
+from data_loaders.folders import Folder, FolderSamples
 from data_loaders.locations import Location, StoredSpec
 from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
-from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.types import Preview, Sample
 
 
@@ -22,35 +20,23 @@ class ImagesSpec(PictureSpec, StoredSpec):
     path: Location = Field(description="The folder, or its URL.")
 
 
-class Images(Selecting):
+class Images(FolderSamples):
     """The samples of an ImagesSpec: float32 (channels, height, width), or as layout says."""
 
     def __init__(self, spec: ImagesSpec) -> None:
         self.spec = spec
         self.source = spec.path
-        self._folder = Folder(spec.path, spec.storage, spec.links)
-        folders = tuple(sorted(map(encodable, self._folder.folders())))
+        self._images = Folder(spec.path, spec.storage, spec.links)
+        folders = tuple(sorted(map(encodable, self._images.folders())))
         self.class_names = spec.classes or (folders or None)
-
-    def total(self) -> int | None:
-        """As `Choosing.total`."""
-        return len(self._folder.names())
-
-    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
-        for place, name in picked(self._folder.names(), positions):
-            yield place, encodable(name)
-
-    def _read(self, positions: Positions) -> Iterator[Sample]:
-        for _, name in picked(self._folder.names(), positions):
-            yield self._sample(name)
 
     def _sample(self, name: str) -> Sample:
         parts = PurePosixPath(name).parts
         label = encodable(parts[0]) if len(parts) > 1 else None
         if label is not None and label not in (self.class_names or ()):
-            where = self._folder.where(name)
+            where = self._images.where(name)
             raise DataError(where, "its folder is none of the classes", got=repr(label))
-        seen, array, frame = prepared(self._folder.picture(name), self.spec)
+        seen, array, frame = prepared(self._images.picture(name), self.spec)
         return Sample(
             id=encodable(name),
             inputs={self.spec.input_name: array},

@@ -1,6 +1,5 @@
 """Pictures with a class for each pixel."""
 
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_loaders.base import encodable
 from data_loaders.errors import DataError
-from data_loaders.folders import Folder
+from data_loaders.folders import Folder, FolderSamples
 from data_loaders.locations import Location, StoredSpec
 from data_loaders.pictures import (
     PictureSpec,
@@ -18,7 +17,6 @@ from data_loaders.pictures import (
     prepared,
     thumbnail_from_image,
 )
-from data_loaders.selecting import Positions, Selecting, picked
 from data_loaders.targets import Frame
 from data_loaders.types import Array, Preview, Sample
 
@@ -45,7 +43,7 @@ class MasksSpec(PictureSpec, StoredSpec, MaskValues):
     suffix: str = Field(default="", description="What a mask's name has behind its picture's.")
 
 
-class Masks(Selecting):
+class Masks(FolderSamples):
     """The samples of a MasksSpec; masks are int64 (height, width), scaled as the picture is."""
 
     def __init__(self, spec: MasksSpec) -> None:
@@ -55,18 +53,6 @@ class Masks(Selecting):
         self._images, self._masks = (
             Folder(folder, spec.storage, spec.links) for folder in (spec.images, spec.masks)
         )
-
-    def total(self) -> int | None:
-        """As `Choosing.total`."""
-        return len(self._images.names())
-
-    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
-        for place, name in picked(self._images.names(), positions):
-            yield place, encodable(name)
-
-    def _read(self, positions: Positions) -> Iterator[Sample]:
-        for _, name in picked(self._images.names(), positions):
-            yield self._sample(name)
 
     def _sample(self, name: str) -> Sample:
         relative = PurePosixPath(name)

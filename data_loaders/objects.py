@@ -13,7 +13,7 @@ from data_loaders.base import encodable
 from data_loaders.coco_objects import CocoObjects
 from data_loaders.errors import DataError
 from data_loaders.files import files_from_location
-from data_loaders.folders import Folder
+from data_loaders.folders import Folder, FolderSamples
 from data_loaders.locations import Location, StoredSpec
 from data_loaders.parts import moved
 from data_loaders.pictures import PictureSpec, prepared, thumbnail_from_image
@@ -78,7 +78,7 @@ class Coco(Selecting):
             yield skip + index, picture
 
 
-class Yolo(Selecting):
+class Yolo(FolderSamples):
     """The samples of a YoloSpec; a picture without a text file has no objects."""
 
     def __init__(self, spec: YoloSpec) -> None:
@@ -89,21 +89,12 @@ class Yolo(Selecting):
         )
         self.class_names = spec.classes or (_names(spec.names) if spec.names else None)
 
-    def total(self) -> int | None:
-        """As `Choosing.total`."""
-        return len(self._images.names())
-
-    def _ids(self, positions: range) -> Iterator[tuple[int, str]]:
-        for place, name in picked(self._images.names(), positions):
-            yield place, encodable(name)
-
-    def _read(self, positions: Positions) -> Iterator[Sample]:
-        for _, name in picked(self._images.names(), positions):
-            labels = PurePosixPath(name).with_suffix(".txt").as_posix()
-            rows = self._rows(labels) if self._labels.has(labels) else np.zeros((0, 5))
-            where = self._images.where(name)
-            image = self._images.picture(name)
-            yield objects_sample(image, encodable(name), rows, self.spec, where)
+    def _sample(self, name: str) -> Sample:
+        labels = PurePosixPath(name).with_suffix(".txt").as_posix()
+        rows = self._rows(labels) if self._labels.has(labels) else np.zeros((0, 5))
+        where = self._images.where(name)
+        image = self._images.picture(name)
+        return objects_sample(image, encodable(name), rows, self.spec, where)
 
     def _rows(self, name: str) -> Array:
         """float64 (objects, 5): class, then the box in parts of the sides."""

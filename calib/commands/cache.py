@@ -17,7 +17,7 @@ from calib.calibrators.trt_cache import (
     load_cache,
     version_number,
 )
-from calib.commands.options import AsJson
+from calib.commands.options import AsJson, print_line
 from calib.config import load_experiment
 from calib.errors import ConfigError
 from calib.report.cache import write_coverage_csv, write_diff_csv, write_diff_html
@@ -45,7 +45,7 @@ def show(cache: CacheFile, as_json: AsJson = False) -> None:
             "scales": found.scales,
             "unknown_rows": found.unknown,
         }
-        typer.echo(json.dumps(facts))
+        print_line(facts)
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("tensor", overflow="fold")

@@ -1,13 +1,12 @@
 """`calib doctor`: what this machine can do; with --health, whether calib can work here at all."""
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calib.commands.options import print_line
 from calib.config import OutputSpec
 from calib.doctor import diagnose
 from calib.health import health
@@ -33,7 +32,7 @@ def doctor_command(
     if healthy:
         _print_health(store, as_json)
     elif as_json:
-        sys.stdout.write(json.dumps(asdict(diagnose())) + "\n")
+        print_line(asdict(diagnose()))
     else:
         print_diagnosis(output_console(), diagnose())
 
@@ -43,7 +42,7 @@ def _print_health(store: Path, as_json: bool) -> None:
     well = all(check.ok for check in checks)
     if as_json:
         content = {"healthy": well, "checks": [asdict(check) for check in checks]}
-        sys.stdout.write(json.dumps(content) + "\n")
+        print_line(content)
     else:
         for check in checks:
             say(f"{'ok' if check.ok else 'FAILED':6}  {check.name:7}  {check.found}")

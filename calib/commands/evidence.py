@@ -1,13 +1,12 @@
 """`calib keygen`, `attest`, `verify`, `waive`: evidence that others can check."""
 
-import json
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calib.commands.options import print_line
 from calib.config import load_limits
 from calib.errors import ConfigError, StoreError
 from calib.evidence.extra import evidence_module, public_keys, signed_waivers
@@ -92,7 +91,7 @@ def verify(
             "waived": list(checked.waived),
             "reason": checked.verdict.reason,
         }
-        sys.stdout.write(json.dumps(content) + "\n")
+        print_line(content)
     else:
         print_verdict(output_console(), checked.verdict)
     raise typer.Exit(checked.verdict.verdict.exit_code)

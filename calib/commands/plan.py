@@ -1,7 +1,5 @@
 """`calib plan`: the samples that a verdict needs, before anything runs."""
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from calib.commands.options import Overrides, print_line
 from calib.config import Experiment, load_experiment
 from calib.errors import ConfigError
 from calib.gate.planning import Assumed, Need, plan
@@ -20,10 +19,7 @@ _RATES = "0.5,1,2,5"
 
 def plan_command(
     config: Path,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a config field."),
-    ] = None,
+    overrides: Overrides = None,
     changed: Annotated[
         str,
         typer.Option(
@@ -51,7 +47,7 @@ def plan_command(
     if as_json:
         content = {"alpha": alpha, "changed_pct": assumed.changed_pct}
         rows = [asdict(need) for need in needs]
-        sys.stdout.write(json.dumps({**content, "limits": rows}) + "\n")
+        print_line({**content, "limits": rows})
         return
     _print(needs, assumed)
     given = getattr(experiment.data.validation, "samples", None)

@@ -1,13 +1,12 @@
 """`calib promote`: a candidate that passed, to where models are served from."""
 
-import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from calib.commands.options import print_line
 from calib.promotion.package import Package
 from calib.promotion.passwords import without_passwords
 from calib.promotion.promotable import Request, promotable
@@ -87,7 +86,7 @@ def promote(
 
 def _refuse(verdict: RunVerdict, *, as_json: bool) -> None:
     if as_json:
-        _print_line(_head(verdict) | {"promoted": False, "targets": []})
+        print_line(_head(verdict) | {"promoted": False, "targets": []})
     else:
         print_verdict(output_console(), verdict)
         complain(f"Nothing was promoted. {_what_to_do(verdict)}")
@@ -116,7 +115,7 @@ def _promote(package: Package, targets: dict[str, Target], *, dry_run: bool, as_
         if not as_json:
             _say_done(text, done[text], dry_run=dry_run)
     if as_json:
-        _print_line(
+        print_line(
             _head(package.verdict)
             | {
                 "name": package.name,
@@ -138,7 +137,3 @@ def _say_done(text: str, lines: tuple[str, ...], *, dry_run: bool) -> None:
 
 def _head(verdict: RunVerdict) -> dict[str, Any]:
     return {"verdict": verdict.verdict, "candidate": verdict.chosen, "reason": verdict.reason}
-
-
-def _print_line(content: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")

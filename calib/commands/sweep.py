@@ -1,13 +1,12 @@
 """`calib sweep`: many settings of one experiment, and the front of the best."""
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from calib.commands.options import AsJson, Overrides, print_line
 from calib.endings import faults_logged_in
 from calib.sweep.planning import plan_of
 from calib.sweep.space import read_base
@@ -20,10 +19,7 @@ from calib.terminal.sweep import TerminalSweep, print_sweep
 
 def sweep_command(
     config: Path,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a config field."),
-    ] = None,
+    overrides: Overrides = None,
     jobs: Annotated[
         int,
         typer.Option(
@@ -39,9 +35,7 @@ def sweep_command(
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget the trials that are known.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON line at the end.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try the settings of `sweep.space`, and say which is fast and accurate enough.
 
@@ -51,7 +45,7 @@ def sweep_command(
     base = read_base(config, overrides or ())
     plan = plan_of(base)
     if dry_run and as_json:
-        _print_line(asdict(plan))
+        print_line(asdict(plan))
         return
     for line in plan.lines if not as_json else ():
         say(line)
@@ -64,7 +58,7 @@ def sweep_command(
         found = run_sweep(base, plan, telling, jobs, restart=restart)
     if as_json:
         page = {"report": str(found.folder / "sweep.html")}
-        _print_line({**page, **found.record.model_dump(mode="json")})
+        print_line({**page, **found.record.model_dump(mode="json")})
     else:
         say("")
         print_sweep(output_console(), found.record)
@@ -72,7 +66,3 @@ def sweep_command(
         for name in ("sweep.html", "sweep.csv", *best):
             say(str(found.folder / name))
     raise typer.Exit(found.record.verdict.exit_code)
-
-
-def _print_line(content: object) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")

@@ -82,7 +82,11 @@ def copy_checked(file: PackedFile, sink: Sink) -> None:
                 found.update(piece)
                 sink.write(piece)
     if found.hexdigest() != file.sha256:
-        raise StoreError(str(file.source), "was changed while it was promoted", fix="Try again.")
+        raise StoreError(
+            str(file.source) if isinstance(file.source, Path) else file.name,
+            "was changed while it was promoted",
+            fix="Promote again: the file has changed since.",
+        )
 
 
 @contextmanager

@@ -11,21 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from calib.analysis.tails import BesideFp16
 from calib.config import Experiment
 from calib.errors import BackendError, InputError
 from calib.execution import LocalSpec, RaySpec, Work, open_executor
-from calib.measuring import RunFiles, measure
-from calib.pipeline import run_experiment
+from calib.pipeline import fill_store, run_experiment
 from calib.progress import Advance, Silent
-from calib.report import SampleTables
-from calib.runtime_log import runtime_log
-from calib.stages.audit import audit
-from calib.stages.calibrate import build_candidates, calibrate
-from calib.stages.inputs import read_inputs
-from calib.stages.placement import placed
-from calib.stages.slices import open_slicer
-from calib.stages.workbench import open_workbench
 
 
 def run_side_by_side(experiments: Sequence[Experiment], advance: Advance) -> str:
@@ -79,20 +69,5 @@ def work(text: str, _model: Path, _target: Path, advance: Advance) -> None:
             run_experiment(experiment, Silent())
         else:
             nothing = experiment.throughput.model_copy(update={"batch_sizes": ()})
-            _fill_store(experiment.model_copy(update={"throughput": nothing}))
+            fill_store(experiment.model_copy(update={"throughput": nothing}))
     advance(1)
-
-
-def _fill_store(experiment: Experiment) -> None:
-    """Every stage of a run that the store keeps, and no report."""
-    with tempfile.TemporaryDirectory(prefix="calib-sweep-") as scratch:
-        folder = Path(scratch)
-        with runtime_log(folder), SampleTables(folder) as samples:
-            bench = open_workbench(experiment, Silent())
-            inputs = read_inputs(bench)
-            slicer = open_slicer(bench, inputs)
-            calibration = placed(bench, inputs, calibrate(bench, inputs))
-            audited = audit(bench, inputs, calibration)
-            candidates = build_candidates(bench, inputs, calibration)
-            files = RunFiles(folder, samples, BesideFp16(), slicer)
-            measure(bench, inputs, calibration, candidates, files, audited.known)

@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_place_as_it_was(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("calib.promotion.triton.folder._copy", full)
+    monkeypatch.setattr("calib.promotion.triton.folder.copy_checked", full)
     with pytest.raises(StoreError, match="No space left"):
         promote(tmp_path, mlp_package(tmp_path, 1))
     assert snapshot(tmp_path / "repository") == before

@@ -1,12 +1,12 @@
 """All of a model's folder in a Triton repository, made from a package."""
 
-import hashlib
 from pathlib import Path
 
 from calib.backends.served import ServedModel
 from calib.errors import BackendError, StoreError
 from calib.graph.signature import Signature, read_signature
-from calib.promotion.package import Package, PackedFile
+from calib.promotion.bundle import copy_checked
+from calib.promotion.package import Package
 from calib.promotion.target import TargetOptions
 from calib.promotion.triton.batching import batching, profile_limit
 from calib.promotion.triton.check import WARMUP_FOLDER
@@ -16,8 +16,6 @@ from calib.promotion.triton.served import ONNXRUNTIME, Served, what_is_served
 from calib.promotion.triton.version import RECORD_NAME, VersionRecord
 from calib.promotion.triton.warmup import WarmUp, kept_samples, warm_up
 from calib.store import write_atomically
-
-_CHUNK_BYTES = 1 << 22
 
 
 def facts_of(package: Package, digest: str, number: int, options: TargetOptions) -> Facts:
@@ -74,7 +72,8 @@ def fill(folder: Path, facts: Facts) -> None:
     for path in (folder, version):
         path.chmod(0o755)
     for name, file in facts.served.files.items():
-        _copy(file, version / name)
+        with (version / name).open("wb") as out:
+            copy_checked(file, out)
     text = config_text(config_of(facts))
     record = _record(facts)
     write_atomically(version / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
@@ -98,27 +97,3 @@ def _record(facts: Facts) -> VersionRecord:
         outputs=facts.ends.outputs,
         profile_limit=int(limit) if served.engines and limit != float("inf") else None,
     )
-
-
-def _copy(file: PackedFile, target: Path) -> None:
-    """Copy, and refuse what is not what it was when it was packed.
-
-    Raises:
-        StoreError: if the file has changed since.
-    """
-    sha = hashlib.sha256()
-    with target.open("wb") as out:
-        if isinstance(file.source, bytes):
-            sha.update(file.source)
-            out.write(file.source)
-        else:
-            with file.source.open("rb") as source:
-                while chunk := source.read(_CHUNK_BYTES):
-                    sha.update(chunk)
-                    out.write(chunk)
-    if sha.hexdigest() != file.sha256:
-        raise StoreError(
-            str(file.source) if isinstance(file.source, Path) else file.name,
-            "has changed while it was promoted",
-            fix="Promote again.",
-        )
