@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from calib.calibrators import SAFE_AMAX, StatisticsAccumulator
+from calib.calibrators import SAFE_AMAX, StatisticsAccumulator, TensorStatistics
 from calib.graph.linear import Linear
 from calib.graph.load import Graph
 from calib.graph.taps import Tap, sized, tapped
@@ -109,13 +109,22 @@ def fit(
     unfit |= {n: why for n, c in counters.items() if (why := why_out_of_range(*c.extremes))}
     # Each is let go as soon as its rows are put together, so that they are not there twice.
     found = {name: counters.pop(name).freeze() for name in list(counters)}
+    return _fitted(found, others_found, windows, unfit)
+
+
+def _fitted(
+    found: Mapping[str, ChannelSample | None],
+    others: Mapping[str, TensorStatistics],
+    windows: dict[str, Window],
+    unfit: dict[str, str],
+) -> Fitted:
     empty = {name: SAFE_AMAX for name, sample in found.items() if sample is None}
     return Fitted(
         {name: sample for name, sample in found.items() if sample is not None},
-        {**empty, **{name: seen.amax or SAFE_AMAX for name, seen in others_found.items()}},
+        {**empty, **{name: seen.amax or SAFE_AMAX for name, seen in others.items()}},
         windows,
         unfit,
-        {n: (s.minimum, s.maximum) for n, s in others_found.items() if s.count and n not in unfit},
+        {n: (s.minimum, s.maximum) for n, s in others.items() if s.count and n not in unfit},
     )
 
 
